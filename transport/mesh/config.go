@@ -1,0 +1,214 @@
+package mesh
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Port is the port that a mesh listens on when Config.Bind names none.
+const Port = 4370
+
+// What Config's fields are when they are zero.
+const (
+	defaultCluster          = "default"
+	defaultHeartbeat        = 5 * time.Second
+	defaultDownAfter        = 10 * time.Second
+	defaultHandshakeTimeout = 5 * time.Second
+	defaultMaxHandshakes    = 512
+	defaultMaxMessage       = 1 << 20
+	defaultSendQueue        = 64 << 10
+	defaultReceiveQueue     = 1 << 20
+	maxMessageLimit         = 16 << 20
+)
+
+// Bounds of a hello's parts, which the wire has too.
+const (
+	maxClusterName = 255
+	maxAddrs       = 16
+	maxMeta        = 16 << 10
+	maxSubject     = 255
+)
+
+// Config sets up a [Mesh]. Only Secrets (or an explicit Insecure) has to be
+// given; every other field has a default that suits a data centre. Listen
+// copies what it needs and doesn't change it.
+type Config struct {
+	// Cluster is the name of the cluster: two nodes of which each has another
+	// don't link. At most 255 bytes; empty means "default".
+	Cluster string
+
+	// Secrets prove to a peer that a node belongs here, and of the peer that it
+	// does. A node shows the first that its peer accepts and accepts them all,
+	// so a secret is changed in two steps: [new, old] everywhere, then [new].
+	// Each has at least 16 bytes and at least 8 different ones; [NewSecret]
+	// makes a good one.
+	Secrets []string
+
+	// Insecure makes links without TLS and without a proof: whoever reaches
+	// the port is a member and reads all. It can't be set beside Secrets.
+	Insecure bool
+
+	// Bind is the "host:port" to listen on. The host is an IP address, a
+	// go-sockaddr template such as {{ GetPrivateIP }}, or empty for all
+	// interfaces; port 0 takes a free one. Empty means ":4370".
+	Bind string
+
+	// Advertise is where the other nodes reach this one: "host", "host:port",
+	// or several of them separated by spaces or commas (dual stack), of which
+	// the first names the node. Each may be a go-sockaddr template; a port that
+	// is missing is the one that is listened on. Empty means the address of
+	// Bind, and if that is all interfaces: the private address that go-sockaddr
+	// finds, else the first global unicast address of the default route's
+	// interface, else of any.
+	Advertise string
+
+	// Name goes before the @ in this node's name. Empty means none.
+	Name string
+
+	// Meta is told to every peer, which sees it in [Peer]. At most 16 KiB with
+	// the keys.
+	Meta map[string]string
+
+	// Heartbeat is how long a link may be silent before it is pinged. A ping
+	// and its answer cost about 80 µs of CPU, so a shorter one costs a node of
+	// N that much N times in each. Zero means 5 seconds; at least 10 ms.
+	Heartbeat time.Duration
+
+	// DownAfter is how long a link may be silent before it is given up: a
+	// shorter one notices a frozen peer sooner, and takes a busy one for frozen
+	// more often. Zero means 10 seconds; at least twice Heartbeat.
+	DownAfter time.Duration
+
+	// HandshakeTimeout bounds a handshake, from accept or dial until both
+	// sides have proved themselves. Zero means 5 seconds.
+	HandshakeTimeout time.Duration
+
+	// MaxHandshakes bounds the connections that have been accepted and haven't
+	// proved themselves yet. When it is reached, the oldest of the remote
+	// address that has most of them is closed. Zero means 512.
+	MaxHandshakes int
+
+	// MaxMessage is the most bytes that one message may have, sent or
+	// received. All nodes of a cluster should have the same. Zero means 1 MiB;
+	// at most 16 MiB.
+	MaxMessage int
+
+	// SendQueue is how many bytes may wait to be written to one peer before
+	// [Mesh.Send] waits. Zero means 64 KiB.
+	SendQueue int
+
+	// ReceiveQueue is how many bytes of messages may wait for the handler of
+	// one subject of one peer before further ones are dropped. Zero means
+	// 1 MiB.
+	ReceiveQueue int
+
+	// Handlers are in place before the first peer is accepted, by subject, as
+	// [Mesh.Handle] would set them later.
+	Handlers map[string]Handler
+
+	// Logger takes what happens to links: nil means [slog.Default].
+	Logger *slog.Logger
+}
+
+// NewSecret returns a new secret of 32 random bytes in base64, fit for
+// Config.Secrets.
+func NewSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return base64.RawStdEncoding.EncodeToString(b[:])
+}
+
+// withDefaults returns a copy that shares nothing with c, with zero fields
+// filled, or an error that names the field, its value, and what would be right.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.Cluster, defaultCluster)
+	setDefault(&c.Bind, fmt.Sprintf(":%d", Port))
+	setDefault(&c.Heartbeat, defaultHeartbeat)
+	setDefault(&c.DownAfter, max(defaultDownAfter, 2*c.Heartbeat))
+	setDefault(&c.HandshakeTimeout, defaultHandshakeTimeout)
+	setDefault(&c.MaxHandshakes, defaultMaxHandshakes)
+	setDefault(&c.MaxMessage, defaultMaxMessage)
+	setDefault(&c.SendQueue, defaultSendQueue)
+	setDefault(&c.ReceiveQueue, defaultReceiveQueue)
+	c.Secrets = slices.Clone(c.Secrets)
+	c.Meta = maps.Clone(c.Meta)
+	c.Handlers = maps.Clone(c.Handlers)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, errors.Join(c.checkSecrets(), c.checkNames(), c.checkNumbers())
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c *Config) checkSecrets() error {
+	switch {
+	case c.Insecure && len(c.Secrets) > 0:
+		return fmt.Errorf("mesh: Config.Insecure is true and Config.Secrets has %d: set one of the two", len(c.Secrets))
+	case !c.Insecure && len(c.Secrets) == 0:
+		return errors.New("mesh: Config.Secrets is empty: give every node the same secret (mesh.NewSecret makes one), or set Config.Insecure for a mesh that anyone may join")
+	}
+	for i, s := range c.Secrets {
+		if err := checkSecret(s); err != nil {
+			return fmt.Errorf("mesh: Config.Secrets[%d] %w; mesh.NewSecret makes a good one", i, err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkNames() error {
+	if len(c.Cluster) > maxClusterName {
+		return fmt.Errorf("mesh: Config.Cluster has %d bytes; want at most %d", len(c.Cluster), maxClusterName)
+	}
+	size := 0
+	for k, v := range c.Meta {
+		size += len(k) + len(v) + 4
+	}
+	if size > maxMeta {
+		return fmt.Errorf("mesh: Config.Meta has %d bytes; want at most %d", size, maxMeta)
+	}
+	for subject, h := range c.Handlers {
+		if err := checkSubject(subject); err != nil {
+			return fmt.Errorf("mesh: Config.Handlers: %w", err)
+		}
+		if h == nil {
+			return fmt.Errorf("mesh: Config.Handlers[%q] is nil; want a func", subject)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkNumbers() error {
+	atLeast := func(field string, got, least any, ok bool) error {
+		if ok {
+			return nil
+		}
+		return fmt.Errorf("mesh: Config.%s is %v; want at least %v, or zero for the default", field, got, least)
+	}
+	var most error
+	if c.MaxMessage > maxMessageLimit {
+		most = fmt.Errorf("mesh: Config.MaxMessage is %d; want at most %d", c.MaxMessage, maxMessageLimit)
+	}
+	const least = 10 * time.Millisecond
+	return errors.Join(
+		atLeast("Heartbeat", c.Heartbeat, least, c.Heartbeat >= least),
+		atLeast("DownAfter", c.DownAfter, 2*c.Heartbeat, c.DownAfter >= 2*c.Heartbeat),
+		atLeast("HandshakeTimeout", c.HandshakeTimeout, least, c.HandshakeTimeout >= least),
+		atLeast("MaxHandshakes", c.MaxHandshakes, 1, c.MaxHandshakes >= 1),
+		atLeast("MaxMessage", c.MaxMessage, 1, c.MaxMessage >= 1),
+		atLeast("SendQueue", c.SendQueue, 1, c.SendQueue >= 1),
+		atLeast("ReceiveQueue", c.ReceiveQueue, 1, c.ReceiveQueue >= 1),
+		most,
+	)
+}

@@ -1,0 +1,25 @@
+// Package mesh is the default transport: an authenticated, encrypted full mesh
+// over TCP, in which every node has one link with every other.
+//
+//	m, err := mesh.Listen(mesh.Config{Secrets: []string{secret}})
+//	…
+//	defer m.Close()
+//	m.Handle("greet", func(ctx context.Context, msg mesh.Message) { … })
+//	err = m.Connect(ctx, "10.0.0.2:4370")
+//	err = m.Send(ctx, "10.0.0.2:4370", "greet", []byte("hello"))
+//
+// Nodes belong to a mesh by a secret that they share; no certificates have to
+// be made. Each link is a TLS 1.3 connection over which both ends prove that
+// they know the secret, bound to that very connection, so that a relay gains
+// nothing.
+//
+// Of a pair's links one is used, however many are dialled: the instance with
+// the smaller ID decides which, and messages move over to it in order.
+//
+// # Concurrency
+//
+// All methods may be called from any goroutine at once, a [Handler] included.
+// A handler is called for one message at a time of each peer and subject; no
+// lock is held then, and no link waits for it. Events come in the order in
+// which they happened.
+package mesh

@@ -1,0 +1,106 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// What the mesh's methods return, mostly inside of a [NodeError].
+var (
+	// ErrClosed says that the mesh was closed.
+	ErrClosed = errors.New("mesh: closed")
+	// ErrNoNode says that no link with that node is up.
+	ErrNoNode = errors.New("mesh: no link with that node")
+	// ErrDown says that the link went down before the call was done.
+	ErrDown = errors.New("mesh: the link went down")
+	// ErrTooLarge says that a message is larger than Config.MaxMessage.
+	ErrTooLarge = errors.New("mesh: message too large")
+	// ErrSubject says that a subject is empty or too long.
+	ErrSubject = errors.New("mesh: bad subject")
+	// ErrProof says that the two nodes have no secret in common, or that one
+	// of them isn't a node at all.
+	ErrProof = errors.New("mesh: the proofs of the secret don't match")
+	// ErrProtocol says that the other end doesn't speak this protocol.
+	ErrProtocol = errors.New("mesh: the other end doesn't speak this protocol")
+	// ErrHandlerBusy says that Close didn't wait any longer for a handler.
+	ErrHandlerBusy = errors.New("mesh: a handler has not returned")
+)
+
+// A NodeError tells which operation failed with which node.
+type NodeError struct {
+	// Op is "connect", "disconnect" or "send".
+	Op string
+	// Node is the node as the caller named it.
+	Node transport.Node
+	// Err is the cause.
+	Err error
+}
+
+func (e *NodeError) Error() string {
+	return fmt.Sprintf("mesh: %s %s: %v", e.Op, e.Node, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *NodeError) Unwrap() error { return e.Err }
+
+// A Code says why a node refused or closed a link.
+type Code uint16
+
+// The codes of the wire. A code that isn't listed comes from a newer node.
+const (
+	CodeNone            Code = 0 // no reason is given: the proof failed
+	CodeProtocol        Code = 1 // no protocol version in common
+	CodeCluster         Code = 2 // another cluster's name
+	CodeSelf            Code = 3 // dialled itself
+	CodeAddressConflict Code = 4 // another live node has that address
+	CodeUnwanted        Code = 5 // disconnected on purpose
+	CodeDuplicate       Code = 6 // linked already
+	CodeLeft            Code = 7 // the node leaves
+	CodeMalformed       Code = 8 // a frame that can't be
+	CodeSilent          Code = 9 // nothing was heard for Config.DownAfter
+)
+
+func (c Code) String() string {
+	names := [...]string{
+		"none", "protocol", "cluster", "self", "address_conflict", "unwanted",
+		"duplicate", "left", "malformed", "silent",
+	}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return fmt.Sprintf("code_%d", uint16(c))
+}
+
+// A RefusedError is a link that a node refused after both had proved
+// themselves.
+type RefusedError struct {
+	// Code is the reason for programs.
+	Code Code
+	// Reason is the sentence for people.
+	Reason string
+	// ByPeer is true when the other node refused, false when this one did.
+	ByPeer bool
+}
+
+func (e *RefusedError) Error() string {
+	by := "this node"
+	if e.ByPeer {
+		by = "the peer"
+	}
+	return fmt.Sprintf("mesh: %s refused the link (%s): %s", by, e.Code, e.Reason)
+}
+
+// Is lets errors.Is find the transport's sentinels that a code stands for.
+func (e *RefusedError) Is(target error) bool {
+	return e.Code == CodeUnwanted && target == transport.ErrUnwanted ||
+		e.Code == CodeSelf && target == transport.ErrSelf
+}
+
+func checkSubject(subject string) error {
+	if subject == "" || len(subject) > maxSubject {
+		return fmt.Errorf("%w: %q has %d bytes; want 1 to %d", ErrSubject, subject, len(subject), maxSubject)
+	}
+	return nil
+}

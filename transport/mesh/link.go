@@ -1,0 +1,229 @@
+package mesh
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	readBuffer = 4 << 10
+
+	// partTimeout bounds how long a link that was closed may take to send what
+	// is queued, and its peer to see it.
+	partTimeout = time.Second
+)
+
+// A link is one connection with a peer, on which the other side has proved
+// itself. One goroutine reads it; what is to be written goes through out.
+type link struct {
+	m       *Mesh
+	id      linkID
+	conn    net.Conn
+	dialled bool
+	peer    *peer // set by admit, before the reader starts; nil during the handshake
+	out     outbox
+
+	heard atomic.Int64 // when bytes last came, in nanoseconds since the mesh began
+	asked atomic.Int64 // when a ping was last sent
+	rtt   atomic.Int64 // of the latest ping, in nanoseconds
+	pongs signal       // rung at every pong
+
+	began    chan struct{} // closed when this node has begun to send here
+	received chan struct{} // closed when nothing more will be delivered from here
+	done     chan struct{} // closed when the link has ended
+
+	// The mesh's mu guards these.
+	turn     uint64 // the deciding side's count of links; 0 before it began
+	follows  *link  // whose messages its reader waits for
+	sentLast bool
+	gotLast  bool
+	ended    bool
+}
+
+// newLink registers a link before the other side can know of it, so that
+// whatever names it finds it. The caller admits it or abandons it.
+func (m *Mesh) newLink(conn net.Conn, id linkID, dialled bool) (*link, error) {
+	l := &link{
+		m: m, id: id, conn: conn, dialled: dialled,
+		began: make(chan struct{}), received: make(chan struct{}), done: make(chan struct{}),
+	}
+	l.heard.Store(int64(m.elapsed()))
+	l.out = outbox{limit: m.cfg.SendQueue, write: l.write, shut: l.shut, start: m.run}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.links[id] != nil {
+		return nil, fmt.Errorf("%w: hello: link %x exists", errMalformed, id[:])
+	}
+	m.links[id] = l
+	return l, nil
+}
+
+// abandon forgets a link whose handshake failed.
+func (m *Mesh) abandon(l *link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.end(l)
+	m.closeReceived(l)
+}
+
+// write is called by the outbox's goroutine. If it fails, the reader ends the
+// link, once it has read what the peer had to say.
+func (l *link) write(b []byte) {
+	if _, err := l.conn.Write(b); err != nil {
+		l.out.fail()
+		l.expire()
+	}
+}
+
+// shut ends the writing side; the peer's answer ends the reader.
+func (l *link) shut() {
+	if c, ok := l.conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite() // if it fails, the deadline ends the link
+	}
+}
+
+// expire lets the reader and the writer run for a short while only.
+func (l *link) expire() { _ = l.conn.SetDeadline(time.Now().Add(partTimeout)) }
+
+// hearing notes when bytes come.
+type hearing struct{ l *link }
+
+func (h hearing) Read(b []byte) (int, error) {
+	n, err := h.l.conn.Read(b)
+	if n > 0 {
+		h.l.heard.Store(int64(h.l.m.elapsed()))
+	}
+	return n, err
+}
+
+// A closeError is the peer's last word.
+type closeError struct {
+	code   Code
+	reason string
+}
+
+func (e *closeError) Error() string {
+	return fmt.Sprintf("closed by the peer (%s): %s", e.code, e.reason)
+}
+
+// reasonOf says what the end of a reader means, and the code by which the peer
+// asked to take all its links down, if it did.
+func reasonOf(err error) (Reason, Code) {
+	var ce *closeError
+	switch {
+	case !errors.As(err, &ce):
+		return ReasonLost, CodeNone
+	case ce.code == CodeLeft:
+		return ReasonLeft, CodeLeft
+	case ce.code == CodeUnwanted:
+		return ReasonUnwanted, CodeUnwanted
+	default:
+		return ReasonLost, ce.code
+	}
+}
+
+// read runs until the link can't be read any further.
+func (l *link) read() {
+	err := l.readFrames()
+	if errors.Is(err, ErrProtocol) {
+		l.m.refusals.log(l.m.log, levelRefused, "a peer broke the protocol", "node", string(l.peer.hello.node), "error", err)
+	}
+	l.m.ended(l, err)
+}
+
+func (l *link) readFrames() error {
+	r := bufio.NewReaderSize(hearing{l}, readBuffer)
+	for !l.over() {
+		var h [headerSize]byte
+		if _, err := io.ReadFull(r, h[:]); err != nil {
+			return err
+		}
+		t, length := parseHeader(h)
+		limit, known := l.limit(t)
+		if length > limit {
+			return fmt.Errorf("%w: type %d with %d bytes, more than %d", errMalformed, t, length, limit)
+		}
+		if !known {
+			if _, err := r.Discard(length); err != nil {
+				return err
+			}
+			continue
+		}
+		payload := make([]byte, length)
+		if _, err := io.ReadFull(r, payload); err != nil {
+			return err
+		}
+		if err := l.handle(t, payload); err != nil {
+			return err
+		}
+	}
+	return errEnded
+}
+
+// over reports whether the link has ended, so that what it still holds is not
+// to be delivered.
+func (l *link) over() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// limit is the most bytes that a frame may have. What a newer node says may be
+// as long as a message.
+func (l *link) limit(t frameType) (limit int, known bool) {
+	switch t {
+	case frameBegin, frameLast, framePing, framePong:
+		limit, _ = fixedSize(t)
+		return limit, true
+	case frameClose:
+		return maxRefuse, true
+	case frameMessage:
+		return 1 + maxSubject + l.m.cfg.MaxMessage, true
+	case frameProof, frameAnswer, frameHello, frameWelcome, frameRefuse:
+		return 0, false // over by now: skipped if empty, refused otherwise
+	default:
+		return 1 + maxSubject + maxMessageLimit, false
+	}
+}
+
+func (l *link) handle(t frameType, payload []byte) error {
+	if size, fixed := fixedSize(t); fixed && len(payload) != size {
+		return fmt.Errorf("%w: type %d with %d bytes, want %d", errMalformed, t, len(payload), size)
+	}
+	switch t {
+	case framePing:
+		l.out.urge(framePong, payload)
+	case framePong:
+		if d := int64(l.m.elapsed()) - int64(binary.BigEndian.Uint64(payload)); d > 0 {
+			l.rtt.Store(d)
+		}
+		l.pongs.ring()
+	case frameBegin:
+		before, turn := decodeBegin(payload)
+		return l.m.beginReceived(l, before, turn)
+	case frameLast:
+		l.m.lastReceived(l)
+	case frameClose:
+		code, reason, err := decodeReason(payload)
+		if err != nil {
+			return err
+		}
+		return &closeError{code, reason}
+	case frameMessage:
+		subject, data, err := decodeMessage(payload)
+		if err != nil {
+			return err
+		}
+		l.peer.in.deliver(subject, data)
+	}
+	return nil
+}

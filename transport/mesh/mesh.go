@@ -1,0 +1,300 @@
+package mesh
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libcluster-go/cluster/internal/feed"
+	"github.com/libcluster-go/cluster/transport"
+)
+
+const (
+	alpn         = "cluster-mesh/1"
+	eventQueue   = 256
+	levelRefused = slog.LevelWarn
+
+	// handlerTimeout is how long Close waits for the user's handlers.
+	handlerTimeout = 5 * time.Second
+)
+
+// The mesh is a transport with all companions.
+var (
+	_ transport.Transport     = (*Mesh)(nil)
+	_ transport.Canonicalizer = (*Mesh)(nil)
+	_ transport.Notifier      = (*Mesh)(nil)
+	_ transport.Departer      = (*Mesh)(nil)
+)
+
+// A Mesh is this node's end of the links with all others. Make one with
+// [Listen]; its methods may be called from any goroutine, handlers included.
+type Mesh struct {
+	cfg      Config
+	log      *slog.Logger
+	self     *hello
+	prover   *prover
+	cert     tls.Certificate
+	listener net.Listener
+	listen   netip.AddrPort
+	epoch    time.Time
+
+	ctx       context.Context //nolint:containedctx // ends with the mesh, and with it all that it began
+	cancel    context.CancelFunc
+	goroutine sync.WaitGroup
+	handlers  handlers
+	refusals  repeater
+	changed   signal // rung whenever what mu guards has changed
+	waiting   waitingRoom
+	events    *feed.Hub[Event]
+
+	dropped    atomic.Int64 // messages
+	handshakes atomic.Int64 // that proved both sides, as the dialler
+
+	mu       sync.Mutex
+	closed   bool
+	peers    map[instanceID]*peer
+	links    map[linkID]*link // from before the other side knows of them until all is received
+	begins   uint64           // the turn of the latest link of a pair that this node decides about
+	byAddr   map[string]*peer
+	aliases  map[string]map[instanceID]bool // by the address that was dialled
+	departed map[string]bool                // by address
+	dialling map[string]*attempt            // by address
+	notify   map[chan struct{}]struct{}
+
+	told map[instanceID]Peer // what the events' snapshot tells; their hub's lock guards it
+}
+
+// Listen starts a mesh: it accepts peers at once. The error names the field of
+// cfg that is wrong, its value, and what would be right.
+func Listen(cfg Config) (*Mesh, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m := &Mesh{
+		cfg: cfg, log: cfg.Logger, epoch: time.Now(),
+		peers: map[instanceID]*peer{}, links: map[linkID]*link{}, byAddr: map[string]*peer{},
+		aliases: map[string]map[instanceID]bool{}, departed: map[string]bool{},
+		dialling: map[string]*attempt{}, notify: map[chan struct{}]struct{}{},
+		told: map[instanceID]Peer{},
+	}
+	m.handlers.funcs, m.handlers.busy = cfg.Handlers, map[string]int{}
+	if m.handlers.funcs == nil {
+		m.handlers.funcs = map[string]Handler{}
+	}
+	m.waiting.limit = cfg.MaxHandshakes
+	m.events = feed.New(eventQueue, m.snapshotEvent, func(n int) Event { return Lagged{N: n} })
+	if m.prover, err = newProver(cfg.Secrets); err != nil {
+		return nil, err
+	}
+	if m.cert, err = newCertificate(); err != nil {
+		return nil, err
+	}
+	if err := m.open(); err != nil {
+		return nil, err
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.run(m.acceptAll)
+	m.run(m.watchLinks)
+	return m, nil
+}
+
+// open listens, and finds out where that is.
+func (m *Mesh) open() error {
+	bind, err := bindAddr(m.cfg.Bind)
+	if err != nil {
+		return err
+	}
+	if m.listener, err = net.Listen("tcp", bind); err != nil {
+		return fmt.Errorf("mesh: Config.Bind %q can't be listened on; choose another port, or 0 for a free one: %w", m.cfg.Bind, err)
+	}
+	m.listen = m.listener.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // it is a TCP listener
+	nodes, err := advertised(m.cfg.Advertise, m.listen)
+	if err == nil {
+		err = m.introduce(nodes)
+	}
+	if err != nil {
+		return errors.Join(err, m.listener.Close())
+	}
+	return nil
+}
+
+// introduce makes this node's hello.
+func (m *Mesh) introduce(nodes []transport.Node) error {
+	m.self = &hello{min: protocolMin, max: protocolMax, cluster: m.cfg.Cluster, node: nodes[0], meta: m.cfg.Meta}
+	for _, n := range nodes {
+		m.self.addrs = append(m.self.addrs, n.Addr())
+	}
+	if m.cfg.Name != "" {
+		n, err := transport.ParseNode(m.cfg.Name + "@" + nodes[0].Addr())
+		if err != nil {
+			return fmt.Errorf("mesh: Config.Name %q: %w", m.cfg.Name, err)
+		}
+		m.self.node = n
+	}
+	_, _ = rand.Read(m.self.instance[:])
+	return nil
+}
+
+// newCertificate makes the acceptor's certificate. It proves nothing by itself:
+// the secret's proof over the connection does.
+func newCertificate() (tls.Certificate, error) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("mesh: making a key: %w", err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(100, 0, 0)}
+	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("mesh: making a certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
+}
+
+// run starts a goroutine that Close waits for.
+func (m *Mesh) run(f func()) { m.goroutine.Go(f) }
+
+func (m *Mesh) elapsed() time.Duration { return time.Since(m.epoch) }
+
+// now is the payload of a ping.
+func (m *Mesh) now() []byte { return binary.BigEndian.AppendUint64(nil, uint64(m.elapsed())) }
+
+// Self returns this node.
+func (m *Mesh) Self() transport.Node { return m.self.node }
+
+// Addr returns the address that is listened on.
+func (m *Mesh) Addr() net.Addr { return m.listener.Addr() }
+
+// ListNodes returns the nodes with which a link is up, in order. Its error is
+// always nil.
+func (m *Mesh) ListNodes(context.Context) ([]transport.Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var nodes []transport.Node
+	for _, p := range m.peers {
+		if p.up {
+			nodes = append(nodes, p.hello.node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes, nil
+}
+
+// Canonical returns the linked nodes that go by n.
+func (m *Mesh) Canonical(n transport.Node) []transport.Node {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var nodes []transport.Node
+	for _, p := range m.find(n) {
+		nodes = append(nodes, p.hello.node)
+	}
+	return nodes
+}
+
+// Departed reports whether the latest link with n ended because a node closed
+// its mesh or called Disconnect.
+func (m *Mesh) Departed(n transport.Node) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.departed[n.Addr()]
+}
+
+// Notify implements [transport.Notifier]. The channel isn't closed.
+func (m *Mesh) Notify(ctx context.Context) <-chan struct{} {
+	ch := make(chan struct{}, 1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notify[ch] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.notify, ch)
+	})
+	return ch
+}
+
+// Peers returns the peers that are up, in the order of their names.
+func (m *Mesh) Peers() []Peer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var peers []Peer
+	for _, p := range m.peers {
+		if p.up {
+			peers = append(peers, p.snapshot())
+		}
+	}
+	slices.SortFunc(peers, comparePeers)
+	return peers
+}
+
+// Events returns the peers' ups and downs, after a [Snapshot]. The channel is
+// closed when ctx is done or the mesh is closed. A reader that falls behind by
+// more than 256 events gets [Lagged] and a new Snapshot.
+func (m *Mesh) Events(ctx context.Context) <-chan Event { return m.events.Subscribe(ctx) }
+
+func (m *Mesh) snapshotEvent() Event {
+	peers := make([]Peer, 0, len(m.told))
+	for _, p := range m.told {
+		peers = append(peers, p)
+	}
+	slices.SortFunc(peers, comparePeers)
+	return Snapshot{Peers: peers}
+}
+
+// Disconnect ends the link with n, which is told that it is unwanted.
+func (m *Mesh) Disconnect(_ context.Context, n transport.Node) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.find(n) {
+		m.drop(p, ReasonUnwanted, CodeUnwanted, "disconnected by "+string(m.self.node))
+	}
+	return nil
+}
+
+// Handle sets the handler of a subject, in place of the one before; nil removes
+// it. Messages that nobody handles are dropped.
+func (m *Mesh) Handle(subject string, h Handler) error {
+	if err := checkSubject(subject); err != nil {
+		return err
+	}
+	m.handlers.set(subject, h)
+	return nil
+}
+
+// Close leaves the cluster: the peers are told, and everything that the mesh
+// began has ended when it returns, within about a second. Handlers have 5
+// seconds to return; [ErrHandlerBusy] then names those that haven't, as one
+// that calls Close itself. It may be called again.
+func (m *Mesh) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	for _, p := range m.peers {
+		m.drop(p, ReasonClosed, CodeLeft, "the node leaves")
+	}
+	m.mu.Unlock()
+	m.cancel()
+	err := m.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // closed before
+	}
+	m.waiting.close()
+	m.goroutine.Wait()
+	m.events.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), handlerTimeout)
+	defer cancel()
+	return errors.Join(err, m.handlers.wait(ctx))
+}

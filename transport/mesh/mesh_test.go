@@ -1,0 +1,595 @@
+package mesh
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testSecret = "correct horse battery staple"
+
+// patience bounds what has to happen; nothing waits for it to pass.
+const patience = 30 * time.Second
+
+// listen starts a mesh on a free port of loopback, which ends with the test.
+func listen(t *testing.T, change func(*Config)) *Mesh {
+	t.Helper()
+	cfg := Config{Secrets: []string{testSecret}, Bind: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&cfg)
+	}
+	m, err := Listen(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func connect(t *testing.T, a, b *Mesh) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := a.Connect(ctx, b.Self()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, b, "the other side is up", func() bool { return b.linked(a.self.instance) })
+}
+
+// until waits for a change of m that makes ok true.
+func until(t *testing.T, m *Mesh, what string, ok func() bool) {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		changed := m.changed.wait()
+		if ok() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("not in %s: %s", patience, what)
+		}
+	}
+}
+
+func peerCount(m *Mesh) int { return len(m.Peers()) }
+
+// nextDown returns the first peer that goes down.
+func nextDown(t *testing.T, events <-chan Event) PeerDown {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case e := <-events:
+			if down, ok := e.(PeerDown); ok {
+				return down
+			}
+		case <-late:
+			t.Fatalf("no peer went down in %s", patience)
+		}
+	}
+}
+
+func TestTwoNodesTalk(t *testing.T) {
+	for _, insecure := range []bool{false, true} {
+		t.Run(fmt.Sprint("insecure ", insecure), func(t *testing.T) {
+			got := make(chan Message, 1)
+			secure := func(c *Config) {
+				if insecure {
+					c.Secrets, c.Insecure = nil, true
+				}
+			}
+			a := listen(t, secure)
+			b := listen(t, func(c *Config) {
+				secure(c)
+				c.Name, c.Meta = "bob", map[string]string{"zone": "z1"}
+				c.Handlers = map[string]Handler{"greet": func(_ context.Context, m Message) { got <- m }}
+			})
+			connect(t, a, b)
+			if err := a.Send(t.Context(), b.Self(), "greet", []byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			m := <-got
+			if m.From != a.Self() || m.Subject != "greet" || string(m.Data) != "hello" {
+				t.Errorf("got %+v from %s", m, a.Self())
+			}
+			until(t, a, "the peer is described", func() bool { return peerCount(a) == 1 })
+			p := a.Peers()[0]
+			if p.Node != b.Self() || p.Node.Name() != "bob" || p.Meta["zone"] != "z1" || !p.Dialled || p.Instance != b.self.instance.String() {
+				t.Errorf("peer: %+v", p)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Config)
+		check  func(error) bool
+	}{
+		{"another secret", func(c *Config) { c.Secrets = []string{"another horse battery staple"} }, is(ErrProof)},
+		{"another cluster", func(c *Config) { c.Cluster = "other" }, refusedWith(CodeCluster)},
+		{"no TLS", func(c *Config) { c.Secrets, c.Insecure = nil, true }, func(err error) bool { return err != nil }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, good, stranger := listen(t, nil), listen(t, nil), listen(t, tt.change)
+			connect(t, good, a)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := stranger.Connect(ctx, a.Self()); !tt.check(err) {
+				t.Errorf("the stranger dials: %v", err)
+			}
+			if err := a.Connect(ctx, stranger.Self()); !tt.check(err) {
+				t.Errorf("the stranger is dialled: %v", err)
+			}
+			if n := peerCount(a); n != 1 {
+				t.Errorf("%d peers, want the good one alone", n)
+			}
+		})
+	}
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func refusedWith(code Code) func(error) bool {
+	return func(err error) bool {
+		var re *RefusedError
+		return errors.As(err, &re) && re.Code == code
+	}
+}
+
+func TestSecretsRotate(t *testing.T) {
+	const next = "a secret of the second generation"
+	both := listen(t, func(c *Config) { c.Secrets = []string{next, testSecret} })
+	connect(t, both, listen(t, nil)) // its first secret is refused, and the second tried
+	connect(t, listen(t, nil), both)
+	connect(t, listen(t, func(c *Config) { c.Secrets = []string{next} }), both)
+}
+
+func TestNeverLinksToItself(t *testing.T) {
+	m := listen(t, nil)
+	if err := m.Connect(t.Context(), m.Self()); !errors.Is(err, transport.ErrSelf) {
+		t.Errorf("by its own address: %v", err)
+	}
+	// A relay hides that the address leads back, and the handshake tells.
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go forward(relay, m.Addr().String())
+	defer relay.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := m.dial(ctx, relay.Addr().String(), true); !errors.Is(err, transport.ErrSelf) {
+		t.Errorf("by a relay: %v", err)
+	}
+}
+
+// forward passes connections on until the listener is closed.
+func forward(from net.Listener, to string) {
+	for {
+		in, err := from.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			in.Close()
+			continue
+		}
+		go pipe(in, out)
+		go pipe(out, in)
+	}
+}
+
+func pipe(from, to net.Conn) {
+	defer from.Close()
+	defer to.Close()
+	b := make([]byte, 4096)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func TestLeftLostUnwanted(t *testing.T) {
+	tests := []struct {
+		name     string
+		end      func(a, b *Mesh)
+		want     Reason
+		departed bool
+	}{
+		{"closed", func(_, b *Mesh) { _ = b.Close() }, ReasonLeft, true},
+		{"disconnected there", func(a, b *Mesh) { _ = b.Disconnect(context.Background(), a.Self()) }, ReasonUnwanted, true},
+		{"disconnected here", func(a, b *Mesh) { _ = a.Disconnect(context.Background(), b.Self()) }, ReasonUnwanted, true},
+		{"broken", func(_, b *Mesh) { breakLinks(b) }, ReasonLost, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := listen(t, nil), listen(t, nil)
+			events := a.Events(t.Context())
+			connect(t, a, b)
+			tt.end(a, b)
+			if down := nextDown(t, events); down.Reason != tt.want || down.Peer.Node != b.Self() {
+				t.Errorf("down: %+v, want reason %s", down, tt.want)
+			}
+			if got := a.Departed(b.Self()); got != tt.departed {
+				t.Errorf("Departed = %v, want %v", got, tt.departed)
+			}
+			if err := a.Send(t.Context(), b.Self(), "s", nil); !errors.Is(err, ErrNoNode) {
+				t.Errorf("Send: %v, want ErrNoNode", err)
+			}
+		})
+	}
+}
+
+// breakLinks cuts the connections without a word, as a crash would.
+func breakLinks(m *Mesh) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		for _, l := range p.links {
+			raw := l.conn
+			if c, ok := raw.(interface{ NetConn() net.Conn }); ok {
+				raw = c.NetConn()
+			}
+			_ = raw.Close()
+		}
+	}
+}
+
+// TestRestartUnderOneAddress: a new instance at the same address is another
+// node, which comes up after the first went down.
+func TestRestartUnderOneAddress(t *testing.T) {
+	a, b := listen(t, nil), listen(t, nil)
+	events := a.Events(t.Context())
+	connect(t, a, b)
+	node := b.Self()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	nextDown(t, events)
+	again := listen(t, func(c *Config) { c.Bind = node.Addr() })
+	connect(t, a, again)
+	if p := a.Peers(); len(p) != 1 || p[0].Instance != again.self.instance.String() {
+		t.Errorf("peers: %+v", p)
+	}
+}
+
+func TestAddressConflict(t *testing.T) {
+	a, first := listen(t, nil), listen(t, nil)
+	connect(t, a, first)
+	second := listen(t, func(c *Config) { c.Advertise = first.Self().Addr() })
+	events := a.Events(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range 3 {
+		err := second.Connect(ctx, a.Self())
+		if !refusedWith(CodeAddressConflict)(err) || !strings.Contains(err.Error(), first.self.instance.String()) ||
+			!strings.Contains(err.Error(), second.self.instance.String()) {
+			t.Fatalf("the second is told: %v", err)
+		}
+	}
+	if p := a.Peers(); len(p) != 1 || p[0].Instance != first.self.instance.String() {
+		t.Errorf("peers: %+v", p)
+	}
+	<-events // the snapshot
+	select {
+	case e := <-events:
+		t.Errorf("the first flapped: %+v", e)
+	default:
+	}
+}
+
+// TestCrossingDials: both ends dial each other a thousand times while numbered
+// messages flow both ways; one link is left, and no message is lost or out of
+// order.
+func TestCrossingDials(t *testing.T) {
+	const dials = 1000
+	toA, toB := newNumbers(), newNumbers()
+	a := listen(t, func(c *Config) { c.Handlers = map[string]Handler{"n": toA.handle} })
+	b := listen(t, func(c *Config) { c.Handlers = map[string]Handler{"n": toB.handle} })
+	connect(t, a, b)
+	downs := [...]<-chan Event{a.Events(t.Context()), b.Events(t.Context())}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	flow, stop := context.WithCancel(ctx)
+	var senders, dialers sync.WaitGroup
+	senders.Go(func() { toB.send(t, flow, a, b.Self()) })
+	senders.Go(func() { toA.send(t, flow, b, a.Self()) })
+	for range 2 {
+		dialers.Go(func() { dialOften(t, ctx, a, b.Self().Addr(), dials/2) })
+		dialers.Go(func() { dialOften(t, ctx, b, a.Self().Addr(), dials/2) })
+	}
+	dialers.Wait()
+	stop()
+	senders.Wait()
+	until(t, a, "one link is left", func() bool { return linkCount(a) == 1 })
+	until(t, b, "one link is left", func() bool { return linkCount(b) == 1 })
+	for _, n := range []*numbers{toA, toB} {
+		n.settle(t, ctx)
+		t.Logf("%d messages", n.next)
+	}
+	for _, events := range downs {
+		<-events // the snapshot
+		for len(events) > 0 {
+			t.Errorf("the peer flapped: %+v", <-events)
+		}
+	}
+}
+
+// numbers are messages of which a few are under way at any time.
+type numbers struct {
+	window   chan struct{}
+	sent     uint64
+	next     uint64 // the handler's, which is called once at a time
+	disorder atomic.Pointer[string]
+}
+
+func newNumbers() *numbers { return &numbers{window: make(chan struct{}, 64)} }
+
+func (n *numbers) handle(_ context.Context, m Message) {
+	got := binary.BigEndian.Uint64(m.Data)
+	if got != n.next {
+		s := fmt.Sprintf("message %d came where %d was due", got, n.next)
+		n.disorder.CompareAndSwap(nil, &s)
+	}
+	n.next = got + 1
+	<-n.window
+}
+
+func (n *numbers) send(t *testing.T, ctx context.Context, m *Mesh, to transport.Node) {
+	for {
+		select {
+		case n.window <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		err := m.Send(context.WithoutCancel(ctx), to, "n", binary.BigEndian.AppendUint64(nil, n.sent))
+		if err != nil {
+			t.Errorf("message %d: %v", n.sent, err)
+			return
+		}
+		n.sent++
+	}
+}
+
+// settle waits until all that was sent has come, in order.
+func (n *numbers) settle(t *testing.T, ctx context.Context) {
+	t.Helper()
+	for range cap(n.window) {
+		select {
+		case n.window <- struct{}{}:
+		case <-ctx.Done():
+			t.Fatalf("messages are lost, of %d", n.sent)
+		}
+	}
+	if s := n.disorder.Load(); s != nil {
+		t.Error(*s)
+	}
+}
+
+func dialOften(t *testing.T, ctx context.Context, m *Mesh, addr string, times int) {
+	for range times {
+		time.Sleep(rand.N(3 * time.Millisecond)) // a random delay is what is tested
+		if err := m.dial(ctx, addr, true); err != nil {
+			t.Errorf("dial: %v", err)
+			return
+		}
+	}
+}
+
+func linkCount(m *Mesh) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, p := range m.peers {
+		n += len(p.links)
+	}
+	return n
+}
+
+// TestFormsWithOneHandshakeAPair: fifty nodes that all know each other.
+func TestFormsWithOneHandshakeAPair(t *testing.T) {
+	const n = 50
+	meshes := make([]*Mesh, n)
+	for i := range meshes {
+		meshes[i] = listen(t, func(c *Config) { c.HandshakeTimeout = patience })
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	var dialers sync.WaitGroup
+	for _, a := range meshes {
+		for _, b := range meshes {
+			if a != b {
+				dialers.Go(func() {
+					if err := a.Connect(ctx, b.Self()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+	}
+	dialers.Wait()
+	total := int64(0)
+	for _, m := range meshes {
+		until(t, m, "the mesh is full", func() bool { return peerCount(m) == n-1 && linkCount(m) == n-1 })
+		total += m.handshakes.Load()
+	}
+	if pairs := int64(n * (n - 1) / 2); total*10 > pairs*11 {
+		t.Errorf("%d handshakes for %d pairs, more than 1.1 times as many", total, pairs)
+	}
+}
+
+// TestSilentFlood: a thousand connections that say nothing, from eight
+// addresses, don't keep a good node out.
+func TestSilentFlood(t *testing.T) {
+	a := listen(t, nil)
+	for i := range 1000 {
+		local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%8))}
+		conn, err := (&net.Dialer{LocalAddr: local}).DialContext(t.Context(), "tcp", a.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	good := listen(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := good.Connect(ctx, a.Self()); err != nil {
+		t.Errorf("the good node: %v", err)
+	}
+}
+
+// TestSlowHandler: one that doesn't return holds up neither the link nor other
+// subjects, and what doesn't fit into its queue is dropped and counted.
+func TestSlowHandler(t *testing.T) {
+	release, quick := make(chan struct{}), make(chan Message, 1)
+	a := listen(t, func(c *Config) { c.Heartbeat, c.DownAfter = 20*time.Millisecond, patience })
+	b := listen(t, func(c *Config) {
+		c.Heartbeat, c.DownAfter, c.ReceiveQueue = 20*time.Millisecond, patience, 64<<10
+		c.Handlers = map[string]Handler{
+			"slow":  func(context.Context, Message) { <-release },
+			"quick": func(_ context.Context, m Message) { quick <- m },
+		}
+	})
+	defer close(release)
+	connect(t, a, b)
+	events := a.Events(t.Context())
+	<-events // the snapshot
+	for range 1000 {
+		if err := a.Send(t.Context(), b.Self(), "slow", make([]byte, 1024)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Send(t.Context(), b.Self(), "quick", nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-quick:
+	case <-time.After(patience):
+		t.Fatal("the other subject waits for the slow one")
+	}
+	if b.dropped.Load() == 0 {
+		t.Error("nothing was dropped of 1 MB in a queue of 64 KB")
+	}
+	select {
+	case e := <-events:
+		t.Errorf("the link went down: %+v", e)
+	default:
+	}
+}
+
+func TestSilentPeerGoesDown(t *testing.T) {
+	a := listen(t, func(c *Config) { c.Heartbeat, c.DownAfter = 20*time.Millisecond, 200*time.Millisecond })
+	b := listen(t, nil)
+	events := a.Events(t.Context())
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	var frozen sync.RWMutex
+	go relayWhile(relay, b.Addr().String(), &frozen)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := a.dial(ctx, relay.Addr().String(), false); err != nil {
+		t.Fatal(err)
+	}
+	frozen.Lock() // what has been sent stays on the way
+	defer frozen.Unlock()
+	if down := nextDown(t, events); down.Reason != ReasonSilent {
+		t.Errorf("down: %+v", down)
+	}
+}
+
+// relayWhile forwards one connection, as long as nobody holds the lock.
+func relayWhile(from net.Listener, to string, frozen *sync.RWMutex) {
+	in, err := from.Accept()
+	if err != nil {
+		return
+	}
+	out, err := net.Dial("tcp", to)
+	if err != nil {
+		in.Close()
+		return
+	}
+	slow := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		b := make([]byte, 4096)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			frozen.RLock()
+			_, err = to.Write(b[:n])
+			frozen.RUnlock()
+			if err != nil {
+				return
+			}
+		}
+	}
+	go slow(in, out)
+	go slow(out, in)
+}
+
+func TestBadConfig(t *testing.T) {
+	tests := []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"no secret", Config{}, "Config.Secrets is empty"},
+		{"short", Config{Secrets: []string{"short"}}, "Config.Secrets[0] has 5 bytes; want at least 16"},
+		{"weak", Config{Secrets: []string{strings.Repeat("ab", 20)}}, "2 different bytes; want at least 8"},
+		{"both", Config{Secrets: []string{testSecret}, Insecure: true}, "Config.Insecure is true and Config.Secrets has 1"},
+		{"no such address", Config{Insecure: true, Bind: "192.0.2.1:0"}, `Config.Bind "192.0.2.1:0" can't be listened on`},
+		{"no port", Config{Insecure: true, Bind: "localhost"}, `Config.Bind "localhost"`},
+		{"template", Config{Insecure: true, Bind: "{{ nonsense }}"}, "not a go-sockaddr template"},
+		{"advertise", Config{Insecure: true, Bind: "127.0.0.1:0", Advertise: "a b c:x"}, "Config.Advertise"},
+		{"heartbeat", Config{Insecure: true, Heartbeat: -1}, "Config.Heartbeat is -1ns; want at least 10ms"},
+		{"name", Config{Insecure: true, Bind: "127.0.0.1:0", Name: "a b"}, "Config.Name"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, err := Listen(tt.cfg)
+			if m != nil {
+				m.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,263 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// A Peer is a node with which a link is up, as it was at one moment.
+type Peer struct {
+	// Node is the peer's own name for itself: the first address that it
+	// advertises, with its name before the @ if it has one.
+	Node transport.Node
+	// Addrs are all the addresses that it advertises.
+	Addrs []string
+	// Instance is new at each of the peer's starts: 32 hexadecimal digits.
+	Instance string
+	// Meta is the peer's Config.Meta.
+	Meta map[string]string
+	// RTT is the time that the latest ping took; zero before the first answer.
+	RTT time.Duration
+	// Since is when the peer came up.
+	Since time.Time
+	// RemoteAddr is the other end of the connection.
+	RemoteAddr string
+	// Dialled is true if this node made the connection.
+	Dialled bool
+}
+
+// A Reason says why a peer went down.
+type Reason string
+
+// The reasons.
+const (
+	// ReasonLeft: the peer closed its mesh.
+	ReasonLeft Reason = "left"
+	// ReasonLost: the connection broke.
+	ReasonLost Reason = "lost"
+	// ReasonSilent: nothing was heard for Config.DownAfter.
+	ReasonSilent Reason = "silent"
+	// ReasonUnwanted: this node or the peer called Disconnect.
+	ReasonUnwanted Reason = "unwanted"
+	// ReasonReplaced: another instance has taken the peer's address.
+	ReasonReplaced Reason = "replaced"
+	// ReasonClosed: this mesh was closed.
+	ReasonClosed Reason = "closed"
+)
+
+// An Event is one of [Snapshot], [PeerUp], [PeerDown] and [Lagged].
+type Event interface{ event() }
+
+type (
+	// Snapshot tells the peers that are up: the first event, and the one after
+	// Lagged.
+	Snapshot struct{ Peers []Peer }
+	// PeerUp tells that messages can be sent to a peer.
+	PeerUp struct{ Peer Peer }
+	// PeerDown tells that they can't any more.
+	PeerDown struct {
+		Peer   Peer
+		Reason Reason
+	}
+	// Lagged tells that the reader was too slow and missed N events.
+	Lagged struct{ N int }
+)
+
+func (Snapshot) event() {}
+func (PeerUp) event()   {}
+func (PeerDown) event() {}
+func (Lagged) event()   {}
+
+// A peer is one instance of another node, and lives while a link with it does.
+// The mesh's mu guards it.
+type peer struct {
+	hello *hello
+	in    inbox
+
+	links  []*link // proved, not ended; the newest last
+	active *link   // the one that this node sends on; nil before the first begin
+	up     bool
+	since  time.Time
+}
+
+func comparePeers(a, b Peer) int { return cmp.Compare(a.Node, b.Node) }
+
+// decides reports whether this node says which link of the pair is used: the
+// smaller instance does, so that both ends always agree.
+func (m *Mesh) decides(p *peer) bool { return m.self.instance.less(p.hello.instance) }
+
+// snapshot is p for the user.
+func (p *peer) snapshot() Peer {
+	info := Peer{
+		Node:     p.hello.node,
+		Addrs:    slices.Clone(p.hello.addrs),
+		Instance: p.hello.instance.String(),
+		Meta:     cloneMeta(p.hello.meta),
+		Since:    p.since,
+	}
+	if l := p.active; l != nil {
+		info.RTT = time.Duration(l.rtt.Load())
+		info.RemoteAddr = l.conn.RemoteAddr().String()
+		info.Dialled = l.dialled
+	}
+	return info
+}
+
+func cloneMeta(meta map[string]string) map[string]string {
+	if len(meta) == 0 {
+		return nil
+	}
+	c := make(map[string]string, len(meta))
+	for k, v := range meta {
+		c[k] = v
+	}
+	return c
+}
+
+// admit takes a link that both sides have proved. It returns false if the mesh
+// is closed, or if another instance got the peer's address meanwhile.
+func (m *Mesh) admit(l *link, h *hello) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || l.ended {
+		return false
+	}
+	for _, a := range h.addrs {
+		if other := m.byAddr[a]; other != nil && other.hello.instance != h.instance {
+			return false
+		}
+	}
+	p := m.peers[h.instance]
+	if p == nil {
+		p = &peer{hello: h}
+		p.in = inbox{m: m, from: h.node}
+		m.peers[h.instance] = p
+		for _, a := range h.addrs {
+			m.byAddr[a] = p
+		}
+	}
+	l.peer = p
+	p.links = append(p.links, l)
+	if m.decides(p) {
+		m.begins++
+		m.begin(p, l, m.begins)
+	}
+	m.run(l.read)
+	return true
+}
+
+// end forgets a link and closes its connection, which ends its reader or its
+// handshake soon. The caller holds mu.
+func (m *Mesh) end(l *link) {
+	if l.ended {
+		return
+	}
+	l.ended = true
+	l.out.fail()
+	close(l.done)
+	_ = l.conn.SetDeadline(time.Unix(1, 0))
+	m.run(func() { _ = l.conn.Close() }) // may block for a moment, to say so
+	if p := l.peer; p != nil {
+		p.links = slices.DeleteFunc(p.links, func(o *link) bool { return o == l })
+		if p.active == l {
+			p.active = nil
+		}
+	}
+	m.changed.ring()
+}
+
+// ended is called by the reader of a link that can't be read any further.
+func (m *Mesh) ended(l *link, why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := l.peer
+	m.end(l)
+	m.closeReceived(l)
+	if m.peers[p.hello.instance] != p {
+		return
+	}
+	reason, code := reasonOf(why)
+	if code != CodeNone || !slices.ContainsFunc(p.links, func(o *link) bool { return !o.sentLast }) {
+		m.drop(p, reason, code, "")
+	}
+}
+
+// drop takes a peer down: its links are told the code and closed. The caller
+// holds mu.
+func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
+	delete(m.peers, p.hello.instance)
+	for _, a := range p.hello.addrs {
+		if m.byAddr[a] == p {
+			delete(m.byAddr, a)
+		}
+	}
+	for alias, instances := range m.aliases {
+		if delete(instances, p.hello.instance); len(instances) == 0 {
+			delete(m.aliases, alias)
+		}
+	}
+	info := p.snapshot()
+	for _, l := range p.links {
+		l.out.close(code, sentence)
+		l.expire()
+	}
+	if p.up {
+		p.up = false
+		m.remember(p, reason)
+		m.tell(p, PeerDown{Peer: info, Reason: reason})
+		m.log.Info("peer down", "node", p.hello.node, "reason", string(reason))
+	}
+	m.changed.ring()
+}
+
+const maxDeparted = 4096
+
+// remember keeps for Departed what can be forgotten without harm.
+func (m *Mesh) remember(p *peer, reason Reason) {
+	if reason != ReasonLeft && reason != ReasonUnwanted {
+		return
+	}
+	for _, a := range p.hello.addrs {
+		if len(m.departed) >= maxDeparted {
+			clear(m.departed)
+		}
+		m.departed[a] = true
+	}
+}
+
+// tell publishes an event and wakes who watches ListNodes. The caller holds mu,
+// which keeps the events in order; nothing here waits.
+func (m *Mesh) tell(p *peer, e Event) {
+	m.events.Publish(func() {
+		if up, ok := e.(PeerUp); ok {
+			m.told[p.hello.instance] = up.Peer
+		} else {
+			delete(m.told, p.hello.instance)
+		}
+	}, e)
+	for ch := range m.notify {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// find returns the peers that are up and go by n, by an address or an alias.
+// The caller holds mu.
+func (m *Mesh) find(n transport.Node) []*peer {
+	var found []*peer
+	if p := m.byAddr[n.Addr()]; p != nil && p.up {
+		found = append(found, p)
+	}
+	for instance := range m.aliases[n.Addr()] {
+		if p := m.peers[instance]; p != nil && p.up && !slices.Contains(found, p) {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b *peer) int { return cmp.Compare(a.hello.node, b.hello.node) })
+	return found
+}

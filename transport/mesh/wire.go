@@ -1,0 +1,269 @@
+package mesh
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// A frame is a header of 6 bytes (type, flags, length of the payload, big
+// endian) and a payload. Types that a node doesn't know are skipped, so that
+// newer nodes can say more.
+type frameType byte
+
+const (
+	frameProof   frameType = 1  // dialler: kind, proof
+	frameAnswer  frameType = 2  // acceptor: proof, hello
+	frameHello   frameType = 3  // dialler: link ID, hello
+	frameWelcome frameType = 4  // acceptor: nothing
+	frameRefuse  frameType = 5  // either, before the link is up: code, sentence
+	frameBegin   frameType = 6  // messages follow here from now on: ID of the link before, turn
+	frameLast    frameType = 7  // no frame follows on this link
+	framePing    frameType = 8  // 8 bytes
+	framePong    frameType = 9  // the 8 bytes of the ping
+	frameClose   frameType = 10 // code, sentence
+	frameMessage frameType = 16 // length of the subject, subject, data
+)
+
+const (
+	headerSize  = 6
+	maxHello    = 32 << 10
+	maxRefuse   = 1 << 10
+	pingSize    = 8
+	beginSize   = 16
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// instanceID is new at every start of a mesh.
+type instanceID [16]byte
+
+func (id instanceID) String() string { return fmt.Sprintf("%x", id[:]) }
+
+// less orders the two ends of a pair: the smaller decides which link they use.
+func (id instanceID) less(other instanceID) bool { return bytes.Compare(id[:], other[:]) < 0 }
+
+// linkID names one connection of a pair; its dialler makes it. Zero is none.
+type linkID [8]byte
+
+// fixedSize is the length of the frames that always have the same.
+func fixedSize(t frameType) (size int, fixed bool) {
+	switch t { //nolint:exhaustive // the others vary
+	case frameBegin:
+		return beginSize, true
+	case framePing, framePong:
+		return pingSize, true
+	case frameLast:
+		return 0, true
+	default:
+		return 0, false
+	}
+}
+
+func encodeBegin(before linkID, turn uint64) []byte {
+	return binary.BigEndian.AppendUint64(before[:], turn)
+}
+
+func decodeBegin(payload []byte) (before linkID, turn uint64) {
+	n := copy(before[:], payload)
+	return before, binary.BigEndian.Uint64(payload[n:])
+}
+
+func appendHeader(b []byte, t frameType, length int) []byte {
+	b = append(b, byte(t), 0)
+	return binary.BigEndian.AppendUint32(b, uint32(length))
+}
+
+func appendFrame(b []byte, t frameType, payload ...[]byte) []byte {
+	length := 0
+	for _, p := range payload {
+		length += len(p)
+	}
+	b = appendHeader(b, t, length)
+	for _, p := range payload {
+		b = append(b, p...)
+	}
+	return b
+}
+
+func appendMessage(b []byte, subject string, data []byte) []byte {
+	b = appendHeader(b, frameMessage, 1+len(subject)+len(data))
+	b = append(b, byte(len(subject)))
+	b = append(b, subject...)
+	return append(b, data...)
+}
+
+// errMalformed is what every decoder's error wraps.
+var errMalformed = fmt.Errorf("%w: malformed frame", ErrProtocol)
+
+func parseHeader(h [headerSize]byte) (frameType, int) {
+	return frameType(h[0]), int(binary.BigEndian.Uint32(h[2:]))
+}
+
+// readFrame reads one whole frame of at most limit bytes of payload: for the
+// handshake, in which nothing may be skipped.
+func readFrame(r io.Reader, limit int) (frameType, []byte, error) {
+	var h [headerSize]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return 0, nil, err
+	}
+	t, length := parseHeader(h)
+	if length > limit {
+		return 0, nil, fmt.Errorf("%w: type %d with %d bytes, more than %d", errMalformed, t, length, limit)
+	}
+	payload := make([]byte, length)
+	if _, err := io.ReadFull(r, payload); err != nil {
+		return 0, nil, err
+	}
+	return t, payload, nil
+}
+
+func decodeMessage(payload []byte) (subject, data []byte, err error) {
+	if len(payload) == 0 || payload[0] == 0 || len(payload) < 1+int(payload[0]) {
+		return nil, nil, fmt.Errorf("%w: message of %d bytes without a subject", errMalformed, len(payload))
+	}
+	n := 1 + int(payload[0])
+	return payload[1:n], payload[n:], nil
+}
+
+func encodeReason(code Code, reason string) []byte {
+	b := binary.BigEndian.AppendUint16(nil, uint16(code))
+	return append(b, reason[:min(len(reason), maxRefuse-2)]...)
+}
+
+func decodeReason(payload []byte) (Code, string, error) {
+	if len(payload) < 2 || len(payload) > maxRefuse {
+		return 0, "", fmt.Errorf("%w: reason of %d bytes", errMalformed, len(payload))
+	}
+	return Code(binary.BigEndian.Uint16(payload)), string(bytes.ToValidUTF8(payload[2:], []byte("?"))), nil
+}
+
+// A hello is what each side of a link tells of itself after its proof.
+type hello struct {
+	min, max uint16 // protocol versions
+	features uint64 // none yet
+	cluster  string
+	node     transport.Node
+	addrs    []string // of node, and further ones
+	instance instanceID
+	meta     map[string]string
+}
+
+// encode lays a hello out: numbers big endian, strings with a length of 2
+// bytes, lists with a count of 2 bytes. What a newer version appends is skipped
+// by an older one.
+func (h *hello) encode() []byte {
+	b := binary.BigEndian.AppendUint16(nil, h.min)
+	b = binary.BigEndian.AppendUint16(b, h.max)
+	b = binary.BigEndian.AppendUint64(b, h.features)
+	b = append(b, h.instance[:]...)
+	b = appendString(b, h.cluster)
+	b = appendString(b, string(h.node))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.addrs)))
+	for _, a := range h.addrs {
+		b = appendString(b, a)
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.meta)))
+	for _, k := range slices.Sorted(maps.Keys(h.meta)) {
+		b = appendString(b, k)
+		b = appendString(b, h.meta[k])
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
+	return append(b, s...)
+}
+
+func decodeHello(payload []byte) (*hello, error) {
+	d := decoder{rest: payload}
+	h := &hello{min: d.uint16(), max: d.uint16(), features: d.uint64()}
+	copy(h.instance[:], d.bytes(len(h.instance)))
+	h.cluster = d.string()
+	node := d.string()
+	for range d.count(maxAddrs) {
+		h.addrs = append(h.addrs, d.string())
+	}
+	h.meta = map[string]string{}
+	for range d.count(maxMeta / 4) {
+		k := d.string()
+		h.meta[k] = d.string()
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return h, h.check(node)
+}
+
+// check canonicalises the addresses, so that nothing that a peer says is
+// compared or logged in a form of its own.
+func (h *hello) check(node string) error {
+	var err error
+	if h.node, err = transport.ParseNode(node); err != nil {
+		return fmt.Errorf("%w: hello: %w", errMalformed, err)
+	}
+	for i, a := range h.addrs {
+		n, err := transport.ParseNode(a)
+		if err != nil {
+			return fmt.Errorf("%w: hello: %w", errMalformed, err)
+		}
+		h.addrs[i] = n.Addr()
+	}
+	if !slices.Contains(h.addrs, h.node.Addr()) {
+		h.addrs = append([]string{h.node.Addr()}, h.addrs...)
+	}
+	if h.min > h.max || h.instance == (instanceID{}) {
+		return fmt.Errorf("%w: hello: versions %d to %d, instance %s", errMalformed, h.min, h.max, h.instance)
+	}
+	return nil
+}
+
+// A decoder takes values off the front of rest; after a failure all that
+// follow are zero.
+type decoder struct {
+	rest []byte
+	err  error
+}
+
+var errShort = errors.New("ends in the middle")
+
+func (d *decoder) bytes(n int) []byte {
+	if d.err == nil && len(d.rest) < n {
+		d.err = fmt.Errorf("%w: hello: %w", errMalformed, errShort)
+	}
+	if d.err != nil {
+		return make([]byte, n)
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *decoder) uint16() uint16 { return binary.BigEndian.Uint16(d.bytes(2)) }
+func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.bytes(8)) }
+
+func (d *decoder) string() string {
+	n := int(d.uint16())
+	if n > len(d.rest) {
+		n = len(d.rest) + 1 // fails in bytes, without a large allocation
+	}
+	return string(d.bytes(n))
+}
+
+func (d *decoder) count(limit int) int {
+	n := int(d.uint16())
+	if d.err == nil && n > limit {
+		d.err = fmt.Errorf("%w: hello: a list of %d, more than %d", errMalformed, n, limit)
+	}
+	if d.err != nil {
+		return 0
+	}
+	return n
+}
