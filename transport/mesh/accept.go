@@ -25,6 +25,7 @@ func (m *Mesh) acceptAll() {
 		case err == nil:
 			pause = acceptPauseMin
 			if g := m.waiting.enter(conn); g != nil {
+				m.changed.ring()
 				m.run(func() { m.accept(g) })
 			}
 		case errors.Is(err, net.ErrClosed):

@@ -16,13 +16,16 @@ import (
 	"github.com/libcluster-go/cluster/transport"
 )
 
-// The side of a pair that doesn't dial first waits this long for the other,
-// and, while a handshake is under way that may be the other's, for this part of
-// Config.HandshakeTimeout.
+// The side of a pair that doesn't dial first waits for the other 50 to 250 ms.
+// It counts these in short ticks, which come late on a machine that is busy: so
+// it waits longer while everybody is slow. While a handshake is under way that
+// may be the other's it waits on, for at most this part of
+// Config.HandshakeTimeout in all.
 const (
-	waitMin  = 50 * time.Millisecond
-	waitMax  = 250 * time.Millisecond
-	waitPart = 0.4
+	waitTick     = 10 * time.Millisecond
+	waitTicksMin = 5
+	waitTicksMax = 25
+	waitPart     = 0.4
 )
 
 // Connect links this node with n, and returns when messages can be sent. A
@@ -173,14 +176,60 @@ func (m *Mesh) connectAddr(ctx context.Context, addr string, byName bool) error 
 	}
 }
 
+// errOvertaken says that the other side has come first.
+var errOvertaken = errors.New("mesh: the other side dials")
+
 func (m *Mesh) dialInTurn(ctx context.Context, addr string, byName bool) error {
-	if !byName && !dialsFirst(m.self.node.Addr(), addr) {
-		linked, err := m.waitForPeer(ctx, addr)
-		if linked || err != nil {
+	waits := !byName && !dialsFirst(m.self.node.Addr(), addr)
+	until := time.Now().Add(time.Duration(waitPart * float64(m.cfg.HandshakeTimeout)))
+	for {
+		if waits {
+			linked, err := m.waitForPeer(ctx, addr, until)
+			if linked || err != nil {
+				return err
+			}
+		}
+		err := m.dial(ctx, addr, func(took time.Duration) bool {
+			return m.coming(addr, false) || waits && m.comesWithin(ctx, addr, min(2*took, time.Until(until)))
+		})
+		if !errors.Is(err, errOvertaken) {
 			return err
 		}
+		waits = true
 	}
-	return m.dial(ctx, addr, false)
+}
+
+// comesWithin watches for the other side once more, now that this side has
+// connected: where that took long, so does everything.
+func (m *Mesh) comesWithin(ctx context.Context, addr string, d time.Duration) bool {
+	late := time.NewTimer(d)
+	defer late.Stop()
+	for {
+		changed := m.changed.wait()
+		if m.coming(addr, true) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// coming reports whether there is a peer at that address, up or about to be, or
+// a guest from there who may be it, if these count.
+func (m *Mesh) coming(addr string, guests bool) bool {
+	if guests { // looked at first: a guest leaves when it is a peer
+		if a, err := netip.ParseAddrPort(addr); err == nil && m.waiting.from(a.Addr()) {
+			return true
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.byAddr[addr] != nil
 }
 
 // dialsFirst reports which of two advertised addresses dials: both sides come
@@ -191,29 +240,22 @@ func dialsFirst(self, other string) bool {
 }
 
 // waitForPeer gives the other side of a pair the time to dial.
-func (m *Mesh) waitForPeer(ctx context.Context, addr string) (linked bool, err error) {
-	var ip netip.Addr
-	if a, err := netip.ParseAddrPort(addr); err == nil {
-		ip = a.Addr()
-	}
-	pause := time.NewTimer(waitMin + rand.N(waitMax-waitMin))
-	defer pause.Stop()
-	limit := time.NewTimer(time.Duration(waitPart * float64(m.cfg.HandshakeTimeout)))
-	defer limit.Stop()
-	for waited := false; ; {
+func (m *Mesh) waitForPeer(ctx context.Context, addr string, until time.Time) (linked bool, err error) {
+	tick := time.NewTicker(waitTick)
+	defer tick.Stop()
+	for ticks := waitTicksMin + rand.IntN(waitTicksMax-waitTicksMin+1); ; {
 		changed := m.changed.wait()
+		coming := m.coming(addr, time.Now().Before(until))
 		m.mu.Lock()
 		linked = len(m.find(transport.Node(addr))) > 0
 		m.mu.Unlock()
-		if linked || waited && !m.waiting.from(ip) {
+		if linked || ticks <= 0 && !coming {
 			return linked, nil
 		}
 		select {
 		case <-changed:
-		case <-pause.C:
-			waited = true
-		case <-limit.C:
-			return false, nil
+		case <-tick.C:
+			ticks--
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}
@@ -221,27 +263,34 @@ func (m *Mesh) waitForPeer(ctx context.Context, addr string) (linked bool, err e
 }
 
 // dial makes a link with whoever is at addr, with each secret in turn, and
-// waits until it can be used. Unless again is true, a node that turns out to be
-// linked already is left as it is.
-func (m *Mesh) dial(ctx context.Context, addr string, again bool) error {
+// waits until it can be used. A node that turns out to be linked already is left
+// as it is. overtaken is asked once the connection is there and before the
+// costly part: if it says so, the error is errOvertaken. A nil one makes a link
+// in any case.
+func (m *Mesh) dial(ctx context.Context, addr string, overtaken func(took time.Duration) bool) error {
 	err := error(nil)
 	for i := range max(1, len(m.prover.keys)) {
-		if err = m.dialWith(ctx, addr, i, again); !errors.Is(err, ErrProof) {
+		if err = m.dialWith(ctx, addr, i, overtaken); !errors.Is(err, ErrProof) {
 			return err
 		}
 	}
 	return err
 }
 
-func (m *Mesh) dialWith(ctx context.Context, addr string, i int, again bool) error {
+func (m *Mesh) dialWith(ctx context.Context, addr string, i int, overtaken func(took time.Duration) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
+	began := time.Now()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
+	if overtaken != nil && overtaken(time.Since(began)) {
+		_ = conn.Close()
+		return errOvertaken
+	}
 	l, h, err := m.dialLink(ctx, conn, i, func(h *hello) *RefusedError {
-		if !again && m.linked(h.instance) {
+		if overtaken != nil && m.known(h.instance) {
 			return &RefusedError{Code: CodeDuplicate, Reason: "linked already"}
 		}
 		return m.checkHello(ctx, h)
@@ -251,8 +300,7 @@ func (m *Mesh) dialWith(ctx context.Context, addr string, i int, again bool) err
 	case err == nil:
 	case errors.As(err, &refusal) && refusal.Code == CodeDuplicate && !refusal.ByPeer:
 		_ = conn.Close()
-		m.alias(addr, h.node.Addr())
-		return nil
+		return m.waitPeer(ctx, h.instance, addr)
 	default:
 		_ = conn.Close()
 		if cause := context.Cause(ctx); cause != nil {
@@ -268,6 +316,13 @@ func (m *Mesh) dialWith(ctx context.Context, addr string, i int, again bool) err
 	return m.waitUp(ctx, l, addr)
 }
 
+// known reports whether there is a link with a peer, up or about to be.
+func (m *Mesh) known(id instanceID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.peers[id] != nil
+}
+
 // linked reports whether a peer is up.
 func (m *Mesh) linked(id instanceID) bool {
 	m.mu.Lock()
@@ -276,18 +331,37 @@ func (m *Mesh) linked(id instanceID) bool {
 	return p != nil && p.up
 }
 
+// waitPeer waits until a peer that was dialled at addr is up by whichever link.
+func (m *Mesh) waitPeer(ctx context.Context, id instanceID, addr string) error {
+	for {
+		changed := m.changed.wait()
+		m.mu.Lock()
+		p := m.peers[id]
+		up := p != nil && p.up
+		m.mu.Unlock()
+		switch {
+		case p == nil:
+			return ErrDown
+		case up:
+			m.alias(addr, p.hello.node.Addr())
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // waitUp waits for the side that decides to begin. A link that another one took
 // over is as good.
 func (m *Mesh) waitUp(ctx context.Context, l *link, addr string) error {
 	select {
 	case <-l.began:
 	case <-l.done:
-		if !m.linked(l.peer.hello.instance) {
-			return ErrDown
-		}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	m.alias(addr, l.peer.hello.node.Addr())
-	return nil
+	return m.waitPeer(ctx, l.peer.hello.instance, addr)
 }
