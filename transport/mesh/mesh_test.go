@@ -455,26 +455,6 @@ func TestFormsWithOneHandshakeAPair(t *testing.T) {
 	}
 }
 
-// TestSilentFlood: a thousand connections that say nothing, from eight
-// addresses, don't keep a good node out.
-func TestSilentFlood(t *testing.T) {
-	a := listen(t, nil)
-	for i := range 1000 {
-		local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%8))}
-		conn, err := (&net.Dialer{LocalAddr: local}).DialContext(t.Context(), "tcp", a.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-	}
-	good := listen(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if err := good.Connect(ctx, a.Self()); err != nil {
-		t.Errorf("the good node: %v", err)
-	}
-}
-
 // TestSlowHandler: one that doesn't return holds up neither the link nor other
 // subjects, and what doesn't fit into its queue is dropped and counted.
 func TestSlowHandler(t *testing.T) {
