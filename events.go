@@ -1,0 +1,171 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Causes of a [NodeDisconnected].
+var (
+	// ErrLost: the link broke, or the node died.
+	ErrLost = errors.New("cluster: the link was lost")
+	// ErrLeft: the node said that it leaves, or doesn't want this one.
+	ErrLeft = errors.New("cluster: the node left")
+	// ErrRemoved: no topology wanted the node any more, and it was cut.
+	ErrRemoved = errors.New("cluster: no topology wants the node any more")
+)
+
+// An Event is one of [Snapshot], [NodeConnected], [ConnectFailed],
+// [NodeDisconnected], [DisconnectFailed], [StrategyFailed], [StrategyRestarted],
+// [StrategyEnded] and [Lagged]. In all of them Topology is the first one that
+// wants the node; it is empty where none does, as when the other side dialled.
+type Event interface{ event() }
+
+type (
+	// Snapshot tells the nodes that are linked: the first event, the one after
+	// Lagged, and one when a transport is no longer used.
+	Snapshot struct{ Nodes []Node }
+
+	// NodeConnected tells that a node is linked. Duration is how long
+	// connecting took; zero if this node didn't.
+	NodeConnected struct {
+		Node     Node
+		Topology string
+		Duration time.Duration
+	}
+
+	// ConnectFailed tells that an attempt failed, the how-manyeth since the
+	// node was last linked. Another follows after a backoff.
+	ConnectFailed struct {
+		Node     Node
+		Topology string
+		Attempt  int
+		Duration time.Duration
+		Err      error
+	}
+
+	// NodeDisconnected tells that a link is gone, why ([ErrLost], [ErrLeft],
+	// [ErrRemoved]), and how long it was there.
+	NodeDisconnected struct {
+		Node     Node
+		Topology string
+		Cause    error
+		Duration time.Duration
+	}
+
+	// DisconnectFailed tells that a node that nobody wants could not be cut.
+	// Another attempt follows after a backoff.
+	DisconnectFailed struct {
+		Node     Node
+		Topology string
+		Attempt  int
+		Duration time.Duration
+		Err      error
+	}
+
+	// StrategyFailed tells that a lookup failed (Roster.Fail), or that Run
+	// returned an error or panicked; Failures counts them since the last good
+	// answer. No node is removed for it.
+	StrategyFailed struct {
+		Topology string
+		Failures int
+		Err      error
+	}
+
+	// StrategyRestarted tells that Run is called again, after a failure or
+	// because Apply brought another strategy.
+	StrategyRestarted struct{ Topology string }
+
+	// StrategyEnded tells that Run returned nil: what it found stays wanted.
+	StrategyEnded struct{ Topology string }
+
+	// Lagged tells that the reader was too slow and missed N events; a Snapshot
+	// follows.
+	Lagged struct{ N int }
+)
+
+func (Snapshot) event()          {}
+func (NodeConnected) event()     {}
+func (ConnectFailed) event()     {}
+func (NodeDisconnected) event()  {}
+func (DisconnectFailed) event()  {}
+func (StrategyFailed) event()    {}
+func (StrategyRestarted) event() {}
+func (StrategyEnded) event()     {}
+func (Lagged) event()            {}
+
+// eventQueue is how many events a slow subscriber may be behind.
+const eventQueue = 1024
+
+// Events returns what happens from now on, after a [Snapshot]. The channel is
+// closed when ctx is done or the supervisor has stopped. A reader that falls
+// behind by more than 1024 events gets [Lagged] and a new Snapshot.
+func (s *Supervisor) Events(ctx context.Context) <-chan Event { return s.hub.Subscribe(ctx) }
+
+// publish tells events in order. Nodes and the hub's snapshots change with them.
+func (s *Supervisor) publish(events ...Event) {
+	for _, e := range events {
+		s.hub.Publish(func() { s.count(e) }, e)
+		logEvent(s.opts.log, e)
+	}
+	if len(events) > 0 {
+		s.changed.ring()
+	}
+}
+
+// count keeps the nodes that have been told. It is called under the hub's lock.
+func (s *Supervisor) count(e Event) {
+	switch e := e.(type) {
+	case NodeConnected:
+		s.told[e.Node]++
+	case NodeDisconnected:
+		if s.told[e.Node]--; s.told[e.Node] <= 0 {
+			delete(s.told, e.Node)
+		}
+	}
+}
+
+// forget tells that links are no longer looked at.
+func (s *Supervisor) forget(nodes []Node) {
+	if len(nodes) == 0 {
+		return
+	}
+	var left []Node
+	s.hub.Publish(func() {
+		for _, n := range nodes {
+			s.count(NodeDisconnected{Node: n})
+		}
+		left = slices.Sorted(maps.Keys(s.told))
+	})
+	s.hub.Publish(nil, Snapshot{Nodes: left})
+	s.changed.ring()
+}
+
+// snapshot is called under the hub's lock.
+func (s *Supervisor) snapshot() Event { return Snapshot{Nodes: slices.Sorted(maps.Keys(s.told))} }
+
+// logEvent logs transitions, not repetitions.
+func logEvent(log *slog.Logger, e Event) {
+	switch e := e.(type) {
+	case NodeConnected:
+		log.Info("node connected", "node", e.Node, "topology", e.Topology, "took", e.Duration)
+	case NodeDisconnected:
+		log.Info("node disconnected", "node", e.Node, "topology", e.Topology, "cause", e.Cause, "after", e.Duration)
+	case ConnectFailed:
+		if e.Attempt == 1 {
+			log.Warn("connecting failed, trying on", "node", e.Node, "topology", e.Topology, "error", e.Err)
+		}
+	case DisconnectFailed:
+		if e.Attempt == 1 {
+			log.Warn("disconnecting failed, trying on", "node", e.Node, "topology", e.Topology, "error", e.Err)
+		}
+	case StrategyFailed:
+		if e.Failures == 1 {
+			log.Warn("discovery failed, its last answer stays", "topology", e.Topology, "error", e.Err)
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package cluster
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// What the core is told: how what step began has ended.
+
+// connected takes the end of an attempt to connect a target, and the links that
+// the target stands for now.
+func (c *core) connected(now time.Time, n Node, canon []Node, err error) {
+	t := c.targets[n]
+	c.seq++
+	c.connecting--
+	if t.retry {
+		c.retrying--
+	}
+	partial := errors.Is(err, transport.ErrPartial)
+	if !c.aliases && err == nil {
+		canon = []Node{n}
+	}
+	if t.dials || err == nil || partial {
+		for _, x := range canon {
+			c.linked(now, x, c.seq)
+		}
+		c.settle(now, t, canon, false)
+		c.claim()
+		c.tellUp(now)
+	}
+	t.connecting, t.self = false, errors.Is(err, transport.ErrSelf)
+	switch {
+	case t.cancelled:
+		t.attempts = 0
+		if !t.up {
+			t.next = now
+		}
+	case err == nil:
+		t.attempts, t.err = 0, nil
+		if !t.up { // it was lost before it was seen
+			t.flaps++
+			t.next = now.Add(backoff(t.flaps, c.random()))
+		} else {
+			t.next = c.recheck(t, now)
+		}
+	case t.self:
+		t.attempts, t.err = 0, nil
+		t.next = c.recheckName(t, now)
+	default:
+		c.failed(now, t, err, partial)
+	}
+}
+
+// failed notes an attempt in vain, or one of which a part was.
+func (c *core) failed(now time.Time, t *target, err error, partial bool) {
+	t.attempts++
+	t.err = err
+	t.next = now.Add(backoff(t.attempts, c.random()))
+	if errors.Is(err, transport.ErrUnwanted) {
+		t.next = now.Add(backoffMax/2 + backoff(1<<10, c.random())/2)
+	}
+	if !partial {
+		c.events = append(c.events, ConnectFailed{
+			Node: t.node, Topology: c.owner(t.node), Attempt: t.attempts, Duration: now.Sub(t.began), Err: err,
+		})
+	}
+}
+
+// owner is the first topology that wants a target.
+func (c *core) owner(n Node) string {
+	for _, w := range c.wants {
+		if w.want(n) != 0 {
+			return w.topology
+		}
+	}
+	return ""
+}
+
+// recheck is when a target that is up is looked at again; zero is never.
+func (c *core) recheck(t *target, now time.Time) time.Time {
+	if !c.aliases {
+		return time.Time{}
+	}
+	return c.recheckName(t, now)
+}
+
+func (c *core) recheckName(t *target, now time.Time) time.Time {
+	if _, ok := t.node.IP(); ok {
+		return time.Time{}
+	}
+	return now.Add(recheckInterval)
+}
+
+// disconnected takes the end of an attempt to cut a link.
+func (c *core) disconnected(now time.Time, n Node, err error) {
+	c.seq++
+	l := c.links[n]
+	if l == nil || !l.cutting {
+		return // it was lost meanwhile
+	}
+	l.cutting = false
+	if err != nil {
+		l.cuts++
+		l.nextCut = now.Add(backoff(l.cuts, c.random()))
+		c.events = append(c.events, DisconnectFailed{Node: n, Topology: l.topology, Attempt: l.cuts, Err: err})
+		return
+	}
+	c.gone[n] = c.seq
+	c.unlinked(now, n, ErrRemoved)
+	for _, t := range c.targets {
+		if i := slices.Index(t.canon, n); i >= 0 {
+			t.canon = slices.Delete(slices.Clone(t.canon), i, i+1)
+			if t.up = len(t.canon) > 0; !t.up {
+				t.changed, t.next = now, now // it is wanted again
+			}
+		}
+	}
+}
+
+// A listed is what the transport says about its links.
+type listed struct {
+	seq      uint64 // of the listing
+	nodes    []Node
+	canon    map[Node][]Node // by target
+	departed map[Node]bool   // of the links that were asked about
+	err      error
+}
+
+// listEnded takes the transport's answer. What has been connected or cut since
+// it was asked for stays as it is, and is asked for again.
+func (c *core) listEnded(now time.Time, answer listed) {
+	c.listing = false
+	c.listNext = now.Add(c.reconcileInterval)
+	c.listErr = answer.err
+	if answer.err != nil {
+		c.listFailures++
+		return
+	}
+	c.listFailures = 0
+	present := make(map[Node]bool, len(answer.nodes))
+	for _, n := range answer.nodes {
+		present[n] = true
+		if c.gone[n] <= answer.seq {
+			c.linked(now, n, 0)
+		}
+	}
+	for n, l := range c.links {
+		if present[n] {
+			continue
+		}
+		if l.touched > answer.seq {
+			c.listNext = now
+			continue
+		}
+		cause := ErrLost
+		switch {
+		case l.cutting:
+			cause = ErrRemoved
+		case answer.departed[n]:
+			cause = ErrLeft
+		}
+		c.unlinked(now, n, cause)
+	}
+	for n, seq := range c.gone {
+		if seq <= answer.seq {
+			delete(c.gone, n)
+		}
+	}
+	for _, t := range c.targets {
+		c.settle(now, t, c.canonOf(t, answer), slices.ContainsFunc(t.canon, func(n Node) bool { return answer.departed[n] }))
+	}
+	c.claim()
+	c.tellUp(now)
+}
+
+// canonOf is what a target stands for after an answer.
+func (c *core) canonOf(t *target, answer listed) []Node {
+	candidates := []Node{t.node}
+	if c.aliases {
+		candidates = append(slices.Clone(answer.canon[t.node]), t.canon...)
+	}
+	asked := answer.canon[t.node]
+	_, known := answer.canon[t.node]
+	slices.Sort(candidates)
+	return slices.DeleteFunc(slices.Compact(candidates), func(n Node) bool {
+		l := c.links[n]
+		return l == nil || c.aliases && known && !slices.Contains(asked, n) && l.touched <= answer.seq
+	})
+}
+
+// settle takes what a target stands for, and plans its next attempt if that has
+// become less.
+func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
+	canon = slices.Clone(canon)
+	slices.Sort(canon)
+	lost := slices.ContainsFunc(t.canon, func(n Node) bool { return !slices.Contains(canon, n) })
+	wasUp := t.up
+	t.canon, t.up = canon, len(canon) > 0
+	switch {
+	case t.up && !wasUp:
+		t.changed, t.attempts, t.err = now, 0, nil
+		t.next = c.recheck(t, now)
+	case t.up && lost:
+		t.next = now // a name that has lost one of its nodes
+	case !t.up && wasUp:
+		t.next = now
+		switch lived := now.Sub(t.changed); {
+		case lived < flapTime:
+			t.flaps++
+			t.attempts = 1
+			t.next = now.Add(backoff(t.flaps, c.random()))
+		default:
+			t.flaps = 0
+		}
+		if departed {
+			t.next = now.Add(departedPause)
+		}
+		t.changed = now
+	}
+}
+
+// linked notes a link. What is to be told about it waits for tellUp.
+func (c *core) linked(now time.Time, n Node, touched uint64) {
+	l := c.links[n]
+	if l == nil {
+		l = &link{since: now}
+		c.links[n] = l
+		l.untold = true
+	}
+	l.touched = max(l.touched, touched)
+}
+
+// tellUp tells of the links that are new, once it is known whose they are.
+func (c *core) tellUp(now time.Time) {
+	var fresh []Node
+	for n, l := range c.links {
+		if l.untold {
+			l.untold = false
+			fresh = append(fresh, n)
+		}
+	}
+	slices.Sort(fresh)
+	for _, n := range fresh {
+		c.events = append(c.events, NodeConnected{Node: n, Topology: c.links[n].topology, Duration: c.dialTime(now, n)})
+	}
+}
+
+// dialTime is how long the attempt took that made a link; zero if none did.
+func (c *core) dialTime(now time.Time, n Node) time.Duration {
+	for _, t := range c.targets {
+		if t.connecting && slices.Contains(t.canon, n) {
+			return now.Sub(t.began)
+		}
+	}
+	return 0
+}
+
+func (c *core) unlinked(now time.Time, n Node, cause error) {
+	l := c.links[n]
+	delete(c.links, n)
+	c.events = append(c.events, NodeDisconnected{Node: n, Topology: l.topology, Cause: cause, Duration: now.Sub(l.since)})
+}

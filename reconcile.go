@@ -1,0 +1,301 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const (
+	// flapTime is how long a link must live for its loss to be no failure.
+	flapTime = time.Second
+	// departedPause is the first wait before a node is dialled that left.
+	departedPause = time.Second
+	// recheckInterval is how often a name is looked at again that may stand
+	// for other addresses by now.
+	recheckInterval = 30 * time.Second
+)
+
+// A core is what is known of one transport and its topologies. It is pure: it
+// has no clock, no goroutine and no lock, is told what happens and when, and
+// says by step what is to be done.
+//
+// It knows two kinds of names. Targets are nodes as the topologies name them,
+// links are nodes as the transport lists them; a target's canon says which links
+// it stands for: itself, unless the transport knows nodes by several names.
+type core struct {
+	removeGrace       time.Duration
+	hintTTL           time.Duration
+	reconcileInterval time.Duration
+	maxConnects       int
+	aliases           bool           // the transport is a Canonicalizer
+	random            func() float64 // in [0,1)
+
+	wants   []*wants // in the order of the topologies
+	targets map[Node]*target
+	links   map[Node]*link
+
+	connecting int // calls of Connect under way
+	retrying   int // those of them that aren't a first attempt
+
+	seq          uint64          // counts what ended, so that an older listing doesn't undo it
+	gone         map[Node]uint64 // links that were cut, and when in seq
+	listing      bool
+	listNext     time.Time
+	listErr      error
+	listFailures int
+
+	events []Event // for step to hand over
+}
+
+type target struct {
+	node       Node
+	canon      []Node
+	dials      bool // a topology wants it dialled
+	up         bool // canon isn't empty
+	changed    time.Time
+	connecting bool
+	retry      bool
+	cancelled  bool
+	self       bool      // the latest attempt led back here
+	began      time.Time // of the attempt under way
+	attempts   int       // in vain, since it was last up
+	flaps      int       // links that broke soon after they came up
+	err        error
+	next       time.Time // the next attempt; zero is never
+}
+
+type link struct {
+	since    time.Time
+	touched  uint64
+	topology string // that wants it, or did last
+	ours     bool   // a topology has wanted it
+	claimed  bool   // a topology wants it now
+	cutting  bool
+	cuts     int // in vain
+	nextCut  time.Time
+	untold   bool // of a link that is new
+}
+
+// effects are what the shell has to do, side by side.
+type effects struct {
+	dials   []Node
+	cancels []Node // attempts
+	cuts    []Node
+	list    *listing
+	events  []Event // in order
+	wake    time.Time
+}
+
+// A listing asks the transport which nodes are linked.
+type listing struct {
+	seq     uint64
+	targets []Node
+	links   []Node
+}
+
+func newCore(o *options, aliases bool, random func() float64) *core {
+	return &core{
+		removeGrace: o.removeGrace, hintTTL: o.hintTTL, reconcileInterval: o.reconcileInterval, maxConnects: o.maxConnects,
+		aliases: aliases, random: random,
+		targets: map[Node]*target{}, links: map[Node]*link{}, gone: map[Node]uint64{},
+	}
+}
+
+// step brings what is wanted and what is linked together, at a time that never
+// runs back. Nothing is done twice: what it returns counts as begun.
+func (c *core) step(now time.Time) effects {
+	var fx effects
+	fx.wake = c.expire(now)
+	c.retarget(now, &fx)
+	c.claim()
+	c.cut(now, &fx)
+	c.dial(now, &fx)
+	if !c.listing {
+		if c.listNext.After(now) {
+			fx.wake = earlier(fx.wake, c.listNext)
+		} else {
+			fx.list = c.list()
+		}
+	}
+	fx.events, c.events = c.events, nil
+	return fx
+}
+
+// idle reports whether nothing is left to be done, ever.
+func (c *core) idle() bool {
+	for _, l := range c.links {
+		if l.ours || l.cutting {
+			return false
+		}
+	}
+	return len(c.wants) == 0 && len(c.targets) == 0 && !c.listing
+}
+
+// expire forgets what has run out, and returns when the next thing does.
+func (c *core) expire(now time.Time) (next time.Time) {
+	down := func(n Node) (time.Time, bool) {
+		if t := c.targets[n]; t != nil {
+			return t.changed, !t.up
+		}
+		return now, true
+	}
+	for _, w := range c.wants {
+		next = earlier(next, w.expire(now, c.removeGrace, c.hintTTL, down))
+	}
+	c.wants = slices.DeleteFunc(c.wants, func(w *wants) bool { return w.retired && len(w.answers) == 0 })
+	return next
+}
+
+// retarget makes and forgets targets as the topologies' wants say, and cancels
+// attempts that nobody wants any more.
+func (c *core) retarget(now time.Time, fx *effects) {
+	merged := map[Node]bool{} // whether to dial
+	for _, w := range c.wants {
+		for n := range w.answers {
+			merged[n] = merged[n] || w.want(n).dials()
+		}
+		for n := range w.hints {
+			merged[n] = true
+		}
+	}
+	for n, dials := range merged {
+		t := c.targets[n]
+		if t == nil {
+			t = &target{node: n, changed: now}
+			c.targets[n] = t
+			c.resolve(t)
+		}
+		if dials && !t.dials && !t.up && !t.connecting {
+			t.attempts, t.next = 0, now
+		}
+		t.dials = dials
+	}
+	for n, t := range c.targets {
+		_, held := merged[n]
+		t.dials = t.dials && held
+		switch {
+		case t.connecting && !t.dials && !t.cancelled:
+			t.cancelled = true
+			fx.cancels = append(fx.cancels, n)
+		case !t.connecting && !held:
+			delete(c.targets, n)
+		}
+	}
+}
+
+// resolve finds out what a new target stands for, as far as that is known
+// without asking the transport.
+func (c *core) resolve(t *target) {
+	if c.links[t.node] != nil {
+		t.canon = []Node{t.node}
+		t.up = true
+		t.next = c.recheck(t, t.changed)
+	}
+}
+
+// claim notes which links belong to which topology, the first in order.
+func (c *core) claim() {
+	for _, l := range c.links {
+		l.claimed = false
+	}
+	for _, w := range slices.Backward(c.wants) {
+		for n := range w.answers {
+			c.claimTarget(w, n)
+		}
+		for n := range w.hints {
+			c.claimTarget(w, n)
+		}
+	}
+}
+
+func (c *core) claimTarget(w *wants, n Node) {
+	t := c.targets[n]
+	if t == nil {
+		return
+	}
+	for _, x := range t.canon {
+		if l := c.links[x]; l != nil {
+			l.claimed, l.ours, l.topology = true, true, w.topology
+		}
+	}
+}
+
+// cut disconnects what a topology once wanted and none does any more.
+func (c *core) cut(now time.Time, fx *effects) {
+	for n, l := range c.links {
+		switch {
+		case l.claimed || !l.ours || l.cutting || c.dialsNow(n):
+		case l.nextCut.After(now):
+			fx.wake = earlier(fx.wake, l.nextCut)
+		default:
+			l.cutting = true
+			fx.cuts = append(fx.cuts, n)
+		}
+	}
+	slices.Sort(fx.cuts)
+}
+
+// dialsNow reports whether an attempt is under way that may be for this link;
+// it must end first.
+func (c *core) dialsNow(n Node) bool {
+	for _, t := range c.targets {
+		if t.connecting && (t.node == n || slices.Contains(t.canon, n)) {
+			return true
+		}
+	}
+	return false
+}
+
+// dial begins the attempts that are due: first ones before retries, which get
+// half of the slots, and among each those that have waited longest.
+func (c *core) dial(now time.Time, fx *effects) {
+	var due []*target
+	for _, t := range c.targets {
+		switch {
+		case !t.dials || t.connecting || t.next.IsZero() || c.cutsNow(t):
+		case t.next.After(now):
+			fx.wake = earlier(fx.wake, t.next)
+		default:
+			due = append(due, t)
+		}
+	}
+	slices.SortFunc(due, func(a, b *target) int {
+		return cmp.Or(cmp.Compare(min(a.attempts, 1), min(b.attempts, 1)), a.next.Compare(b.next), cmp.Compare(a.node, b.node))
+	})
+	for _, t := range due {
+		retry := t.attempts > 0
+		if c.connecting >= c.maxConnects || retry && c.retrying >= c.maxConnects/2 {
+			return // the end of another attempt makes room
+		}
+		c.connecting++
+		if retry {
+			c.retrying++
+		}
+		t.connecting, t.retry, t.cancelled, t.began = true, retry, false, now
+		fx.dials = append(fx.dials, t.node)
+	}
+}
+
+// cutsNow reports whether a link that a target stands for is being cut; that
+// must end first.
+func (c *core) cutsNow(t *target) bool {
+	if l := c.links[t.node]; l != nil && l.cutting {
+		return true
+	}
+	return slices.ContainsFunc(t.canon, func(n Node) bool { return c.links[n] != nil && c.links[n].cutting })
+}
+
+func (c *core) list() *listing {
+	c.listing = true
+	l := &listing{seq: c.seq}
+	if c.aliases {
+		for n := range c.targets {
+			l.targets = append(l.targets, n)
+		}
+	}
+	for n := range c.links {
+		l.links = append(l.links, n)
+	}
+	return l
+}
