@@ -113,7 +113,7 @@ func (s *Supervisor) publish(events ...Event) {
 		logEvent(s.opts.log, e)
 	}
 	if len(events) > 0 {
-		s.changed.ring()
+		s.changed.Ring()
 	}
 }
 
@@ -142,7 +142,7 @@ func (s *Supervisor) forget(nodes []Node) {
 		left = slices.Sorted(maps.Keys(s.told))
 	})
 	s.hub.Publish(nil, Snapshot{Nodes: left})
-	s.changed.ring()
+	s.changed.Ring()
 }
 
 // snapshot is called under the hub's lock.

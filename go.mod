@@ -1,10 +1,14 @@
 module github.com/libcluster-go/cluster
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/hashicorp/go-sockaddr v1.0.7
 	go.uber.org/goleak v1.3.0
+	golang.org/x/term v0.47.0
 )
 
-require github.com/hashicorp/errwrap v1.1.0 // indirect
+require (
+	github.com/hashicorp/errwrap v1.1.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)

@@ -199,6 +199,3 @@ func (g *group) ask(ctx context.Context, t Transport, l listing, answer *listed)
 	}
 	return nil
 }
-
-// relist has the transport asked at once.
-func (c *core) relist(now time.Time) { c.listNext = now }

@@ -134,6 +134,9 @@ type listed struct {
 func (c *core) listEnded(now time.Time, answer listed) {
 	c.listing = false
 	c.listNext = now.Add(c.reconcileInterval)
+	if c.listAgain {
+		c.listAgain, c.listNext = false, now
+	}
 	c.listErr = answer.err
 	if answer.err != nil {
 		c.listFailures++

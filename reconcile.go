@@ -41,6 +41,7 @@ type core struct {
 	seq          uint64          // counts what ended, so that an older listing doesn't undo it
 	gone         map[Node]uint64 // links that were cut, and when in seq
 	listing      bool
+	listAgain    bool // the links have changed since it was begun
 	listNext     time.Time
 	listErr      error
 	listFailures int
@@ -285,6 +286,9 @@ func (c *core) cutsNow(t *target) bool {
 	}
 	return slices.ContainsFunc(t.canon, func(n Node) bool { return c.links[n] != nil && c.links[n].cutting })
 }
+
+// relist has the transport asked at once: its links have changed.
+func (c *core) relist(now time.Time) { c.listAgain, c.listNext = c.listing, now }
 
 func (c *core) list() *listing {
 	c.listing = true

@@ -25,7 +25,7 @@ func (m *Mesh) acceptAll() {
 		case err == nil:
 			pause = acceptPauseMin
 			if g := m.waiting.enter(conn); g != nil {
-				m.changed.ring()
+				m.changed.Ring()
 				m.run(func() { m.accept(g) })
 			}
 		case errors.Is(err, net.ErrClosed):
@@ -44,7 +44,7 @@ func (m *Mesh) acceptAll() {
 
 func (m *Mesh) accept(g *guest) {
 	defer m.waiting.leave(g)
-	defer m.changed.ring()
+	defer m.changed.Ring()
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
 	l, h, err := m.acceptLink(ctx, g)

@@ -205,7 +205,7 @@ func (m *Mesh) comesWithin(ctx context.Context, addr string, d time.Duration) bo
 	late := time.NewTimer(d)
 	defer late.Stop()
 	for {
-		changed := m.changed.wait()
+		changed := m.changed.Wait()
 		if m.coming(addr, true) {
 			return true
 		}
@@ -244,7 +244,7 @@ func (m *Mesh) waitForPeer(ctx context.Context, addr string, until time.Time) (l
 	tick := time.NewTicker(waitTick)
 	defer tick.Stop()
 	for ticks := waitTicksMin + rand.IntN(waitTicksMax-waitTicksMin+1); ; {
-		changed := m.changed.wait()
+		changed := m.changed.Wait()
 		coming := m.coming(addr, time.Now().Before(until))
 		m.mu.Lock()
 		linked = len(m.find(transport.Node(addr))) > 0
@@ -334,7 +334,7 @@ func (m *Mesh) linked(id instanceID) bool {
 // waitPeer waits until a peer that was dialled at addr is up by whichever link.
 func (m *Mesh) waitPeer(ctx context.Context, id instanceID, addr string) error {
 	for {
-		changed := m.changed.wait()
+		changed := m.changed.Wait()
 		m.mu.Lock()
 		p := m.peers[id]
 		up := p != nil && p.up

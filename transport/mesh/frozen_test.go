@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
 )
 
@@ -82,7 +83,7 @@ type child struct {
 
 	mu    sync.Mutex
 	lines []string
-	said  signal
+	said  signal.Signal
 }
 
 func startChild(t *testing.T) *child {
@@ -107,7 +108,7 @@ func startChild(t *testing.T) *child {
 			c.mu.Lock()
 			c.lines = append(c.lines, s.Text())
 			c.mu.Unlock()
-			c.said.ring()
+			c.said.Ring()
 		}
 	}()
 	t.Cleanup(func() {
@@ -124,7 +125,7 @@ func (c *child) waitFor(t *testing.T, what string, ok func(lines []string) bool)
 	t.Helper()
 	late := time.After(patience)
 	for {
-		said := c.said.wait()
+		said := c.said.Wait()
 		c.mu.Lock()
 		done := ok(c.lines)
 		c.mu.Unlock()

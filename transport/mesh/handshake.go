@@ -277,7 +277,7 @@ func (m *Mesh) livingAt(ctx context.Context, addr string, newcomer instanceID) *
 
 // answers pings the other end once.
 func (l *link) answers(ctx context.Context) bool {
-	pong := l.pongs.wait()
+	pong := l.pongs.Wait()
 	l.out.urge(framePing, l.m.now())
 	late := time.NewTimer(conflictPing)
 	defer late.Stop()

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
 )
 
@@ -109,7 +110,7 @@ type handlers struct {
 	mu    sync.RWMutex
 	funcs map[string]Handler
 	busy  map[string]int // calls under way, by subject
-	idle  signal         // rung when a worker ends
+	idle  signal.Signal  // rung when a worker ends
 	count int            // workers
 }
 
@@ -138,7 +139,7 @@ func (h *handlers) start(worker func()) {
 			h.mu.Lock()
 			h.count--
 			h.mu.Unlock()
-			h.idle.ring()
+			h.idle.Ring()
 		}()
 		worker()
 	}()
@@ -168,7 +169,7 @@ func (h *handlers) call(ctx context.Context, log *slog.Logger, msg Message) {
 // ctx is done.
 func (h *handlers) wait(ctx context.Context) error {
 	for {
-		rung := h.idle.wait()
+		rung := h.idle.Wait()
 		h.mu.RLock()
 		count := h.count
 		var subjects []string

@@ -9,6 +9,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/libcluster-go/cluster/internal/signal"
 )
 
 const (
@@ -29,10 +31,10 @@ type link struct {
 	peer    *peer // set by admit, before the reader starts; nil during the handshake
 	out     outbox
 
-	heard atomic.Int64 // when bytes last came, in nanoseconds since the mesh began
-	asked atomic.Int64 // when a ping was last sent
-	rtt   atomic.Int64 // of the latest ping, in nanoseconds
-	pongs signal       // rung at every pong
+	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
+	asked atomic.Int64  // when a ping was last sent
+	rtt   atomic.Int64  // of the latest ping, in nanoseconds
+	pongs signal.Signal // rung at every pong
 
 	began    chan struct{} // closed when this node has begun to send here
 	received chan struct{} // closed when nothing more will be delivered from here
@@ -206,7 +208,7 @@ func (l *link) handle(t frameType, payload []byte) error {
 		if d := int64(l.m.elapsed()) - int64(binary.BigEndian.Uint64(payload)); d > 0 {
 			l.rtt.Store(d)
 		}
-		l.pongs.ring()
+		l.pongs.Ring()
 	case frameBegin:
 		before, turn := decodeBegin(payload)
 		return l.m.beginReceived(l, before, turn)

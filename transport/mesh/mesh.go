@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/libcluster-go/cluster/internal/feed"
+	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
 )
 
@@ -56,7 +57,7 @@ type Mesh struct {
 	goroutine sync.WaitGroup
 	handlers  handlers
 	refusals  repeater
-	changed   signal // rung whenever what mu guards has changed
+	changed   signal.Signal // rung whenever what mu guards has changed
 	waiting   waitingRoom
 	events    *feed.Hub[Event]
 

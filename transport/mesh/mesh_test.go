@@ -60,7 +60,7 @@ func until(t *testing.T, m *Mesh, what string, ok func() bool) {
 	t.Helper()
 	late := time.After(patience)
 	for {
-		changed := m.changed.wait()
+		changed := m.changed.Wait()
 		if ok() {
 			return
 		}

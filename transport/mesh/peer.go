@@ -166,7 +166,7 @@ func (m *Mesh) end(l *link) {
 			p.active = nil
 		}
 	}
-	m.changed.ring()
+	m.changed.Ring()
 }
 
 // ended is called by the reader of a link that can't be read any further.
@@ -210,7 +210,7 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 		m.tell(p, PeerDown{Peer: info, Reason: reason})
 		m.log.Info("peer down", "node", p.hello.node, "reason", string(reason))
 	}
-	m.changed.ring()
+	m.changed.Ring()
 }
 
 const maxDeparted = 4096

@@ -78,7 +78,7 @@ func (m *Mesh) checkMessage(subject string, data []byte) error {
 // sendTo queues on whichever link the peer has now.
 func (m *Mesh) sendTo(ctx context.Context, p *peer, subject string, data []byte) error {
 	for {
-		changed := m.changed.wait()
+		changed := m.changed.Wait()
 		m.mu.Lock()
 		l, up := p.active, p.up
 		m.mu.Unlock()

@@ -35,7 +35,7 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 		m.tell(p, PeerUp{Peer: p.snapshot()})
 		m.log.Info("peer up", "node", p.hello.node, "dialled", l.dialled)
 	}
-	m.changed.ring()
+	m.changed.Ring()
 }
 
 // beginReceived takes the peer's word that its messages follow on l, after

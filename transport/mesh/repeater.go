@@ -7,31 +7,6 @@ import (
 	"time"
 )
 
-// A signal wakes all who wait for a change. Its zero value works. Take the
-// channel before looking at what may change.
-type signal struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func (s *signal) wait() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ch == nil {
-		s.ch = make(chan struct{})
-	}
-	return s.ch
-}
-
-func (s *signal) ring() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ch != nil {
-		close(s.ch)
-		s.ch = nil
-	}
-}
-
 const (
 	repeatAfter = 10 * time.Minute
 	repeatKinds = 1024

@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// calls are the calls of user code under way, for Wait to name those that
+// don't return.
+type calls struct {
+	mu    sync.Mutex
+	next  int
+	under map[int]call
+}
+
+type call struct {
+	what  string
+	began time.Time
+}
+
+// begin notes a call; the func that it returns, that it has ended.
+func (c *calls) begin(what string) (end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.under == nil {
+		c.under = map[int]call{}
+	}
+	id := c.next
+	c.next++
+	c.under[id] = call{what, time.Now()}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.under, id)
+	}
+}
+
+// stuck names what hasn't returned, the longest first.
+func (c *calls) stuck(now time.Time) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var under []call
+	for _, u := range c.under {
+		under = append(under, u)
+	}
+	slices.SortFunc(under, func(a, b call) int { return a.began.Compare(b.began) })
+	var text []string
+	for _, u := range under {
+		text = append(text, fmt.Sprintf("%s has not returned for %s", u.what, now.Sub(u.began).Round(time.Millisecond)))
+	}
+	return strings.Join(text, "; ")
+}

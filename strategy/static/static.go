@@ -1,0 +1,68 @@
+// Package static discovers the nodes of a list that doesn't change.
+//
+//	cluster.Topology{
+//		Name:     "web",
+//		Strategy: static.Strategy{Hosts: []string{"10.0.0.1", "10.0.0.2:4371", "web.internal"}, Port: 4370},
+//	}
+//
+// A host that is a name stands for all its addresses: the transport resolves it
+// at every attempt.
+//
+// # Concurrency
+//
+// A Strategy is a value: it may serve several topologies at once.
+package static
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// Strategy discovers Hosts, once. Its zero value discovers nobody: a cluster of
+// one.
+type Strategy struct {
+	// Hosts are "host", "host:port" or "name@host:port". This node may be among
+	// them, so that all nodes can have the same list.
+	Hosts []string
+
+	// Port is that of the hosts without one. Zero means that each must have its
+	// own.
+	Port int
+}
+
+// Validate names every host that can't be one, and what would be right.
+func (s Strategy) Validate() error {
+	_, err := s.nodes()
+	return err
+}
+
+// Run implements [cluster.Strategy]: one answer, and no more.
+func (s Strategy) Run(_ context.Context, r *cluster.Roster) error {
+	nodes, err := s.nodes()
+	if err != nil {
+		return err
+	}
+	r.Replace(nodes)
+	return nil
+}
+
+func (s Strategy) nodes() ([]cluster.Node, error) {
+	var errs []error
+	if s.Port < 0 || s.Port > 65535 {
+		return nil, fmt.Errorf("static: Port is %d; want 1 to 65535, or 0 if each host has its own", s.Port)
+	}
+	nodes := make([]cluster.Node, 0, len(s.Hosts))
+	for i, h := range s.Hosts {
+		n, err := transport.ParseNodeWithPort(h, s.Port)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("static: Hosts[%d]: %w", i, err))
+			continue
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, errors.Join(errs...)
+}
