@@ -16,11 +16,11 @@ import (
 type group struct {
 	sup  *Supervisor
 	key  any // in Supervisor.groups
-	self Node
 	kick chan struct{}
 
 	mu        sync.Mutex
 	transport Transport // may be exchanged for other funcs of the same topology
+	self      Node      // of the transport
 	core      *core
 	cancels   map[Node]context.CancelFunc // of attempts under way
 }
@@ -28,7 +28,7 @@ type group struct {
 func newGroup(s *Supervisor, key any, t Transport, self Node) *group {
 	_, aliases := t.(transport.Canonicalizer)
 	return &group{
-		sup: s, key: key, self: self, kick: make(chan struct{}, 1), transport: t,
+		sup: s, key: key, kick: make(chan struct{}, 1), transport: t, self: self,
 		core: newCore(&s.opts, aliases, rand.Float64), cancels: map[Node]context.CancelFunc{},
 	}
 }
@@ -42,6 +42,20 @@ func (g *group) update(change func(c *core, now time.Time)) {
 	case g.kick <- struct{}{}:
 	default:
 	}
+}
+
+// use takes other funcs of the topology that the group belongs to.
+func (g *group) use(t Transport, self Node) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.transport, g.self = t, self
+}
+
+// current is the transport to call now, and what node it is.
+func (g *group) current() (Transport, Node) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.transport, g.self
 }
 
 // loop runs until the supervisor stops, or the group has nothing to do any more.
@@ -78,9 +92,8 @@ func (g *group) loop() {
 
 // notifications are those of the transport, if it has any.
 func (g *group) notifications() <-chan struct{} {
-	g.mu.Lock()
-	n, ok := g.transport.(transport.Notifier)
-	g.mu.Unlock()
+	t, _ := g.current()
+	n, ok := t.(transport.Notifier)
 	if !ok {
 		return nil
 	}
@@ -115,9 +128,7 @@ func (g *group) carryOut(fx effects) {
 // call runs a func of the transport within its time. It is listed for Wait, and
 // its panic is an error.
 func (g *group) call(ctx context.Context, what string, f func(ctx context.Context, t Transport) error) (err error) {
-	g.mu.Lock()
-	t := g.transport
-	g.mu.Unlock()
+	t, _ := g.current()
 	defer g.sup.calls.begin(what)()
 	defer func() {
 		if r := recover(); r != nil {
@@ -176,12 +187,13 @@ func (g *group) ask(ctx context.Context, t Transport, l listing, answer *listed)
 	if err != nil {
 		return err
 	}
+	_, self := g.current()
 	seen := map[Node]bool{}
 	for _, n := range nodes {
 		if c, err := transport.ParseNode(string(n)); err == nil {
 			n = c
 		}
-		if n != g.self {
+		if n != self {
 			answer.nodes, seen[n] = append(answer.nodes, n), true
 		}
 	}

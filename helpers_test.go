@@ -57,6 +57,13 @@ func (s *source) r() *Roster {
 	return s.roster
 }
 
+// ran is how often it was run.
+func (s *source) ran() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runs
+}
+
 // A world is a network with nodes on it, of which "me:1" runs a supervisor.
 type world struct {
 	t   *testing.T

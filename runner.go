@@ -136,8 +136,9 @@ func (r *runner) begin() (context.Context, Strategy, *Roster) {
 		r.state = StateStarting
 	}
 	g, w := r.group, r.wants
+	_, self := g.current()
 	r.roster = &Roster{
-		self:    g.self,
+		self:    self,
 		log:     r.sup.opts.log.With(slog.String("topology", r.name)),
 		take:    func(c Change) func() { return r.take(g, w, c) },
 		confirm: func() time.Duration { return g.confirmWithin(w) },

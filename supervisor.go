@@ -266,9 +266,7 @@ func (s *Supervisor) group(p planned) *group {
 		s.run(g.loop)
 		return g
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.transport, g.self = p.transport, p.self
+	g.use(p.transport, p.self)
 	return g
 }
 
