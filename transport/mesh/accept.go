@@ -31,7 +31,9 @@ func (m *Mesh) acceptAll() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
-			m.refusals.log(m.log, levelRefused, "accepting failed", "error", err.Error())
+			if left, ok := m.refusals.due("accept", err.Error(), time.Now()); ok {
+				m.log.Warn("accepting failed, trying on", "error", err, "repeated", left)
+			}
 			select {
 			case <-m.ctx.Done():
 				return
@@ -55,9 +57,23 @@ func (m *Mesh) accept(g *guest) {
 		return
 	}
 	_ = g.conn.Close()
-	if err != nil && !errors.Is(err, io.EOF) && m.ctx.Err() == nil {
-		m.refusals.log(m.log, levelRefused, "refused a connection", "remote", g.ip.String(), "error", err)
+	if errors.Is(err, io.EOF) || m.ctx.Err() != nil {
+		return // as a health check that only connects, or this node's own end
 	}
+	if left, ok := m.refusals.due(kindOf(err), g.ip.String(), time.Now()); ok {
+		m.log.Warn("refused a connection", "remote", g.ip, "error", err, "repeated", left)
+	}
+}
+
+// kindOf tells refusals apart of which each is worth a line.
+func kindOf(err error) string {
+	if refusal, ok := errors.AsType[*RefusedError](err); ok {
+		return refusal.Code.String()
+	}
+	if errors.Is(err, ErrProof) {
+		return "proof"
+	}
+	return "protocol"
 }
 
 // A guest is a connection that was accepted and hasn't proved itself.

@@ -31,7 +31,7 @@ func runChild() bool {
 	}
 	m, err := Listen(Config{
 		Secrets: []string{testSecret}, Bind: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
-		Heartbeat: heartbeat, DownAfter: heartbeat * (defaultDownAfter / defaultHeartbeat),
+		Heartbeat: heartbeat, DownAfter: 2 * heartbeat, // as by default
 	})
 	if err != nil {
 		fmt.Println("error", err)

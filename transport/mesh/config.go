@@ -1,12 +1,15 @@
 package mesh
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -104,16 +107,28 @@ type Config struct {
 	SendQueue int
 
 	// ReceiveQueue is how many bytes of messages may wait for the handler of
-	// one subject of one peer before further ones are dropped. Zero means
-	// 1 MiB.
+	// one subject of one peer before further ones are dropped. Each counts 64
+	// bytes more than its data. Zero means 1 MiB.
 	ReceiveQueue int
 
 	// Handlers are in place before the first peer is accepted, by subject, as
 	// [Mesh.Handle] would set them later.
 	Handlers map[string]Handler
 
-	// Logger takes what happens to links: nil means [slog.Default].
+	// Resolver looks up the hosts of nodes that are names, at every attempt to
+	// connect them. Nil means [net.DefaultResolver].
+	Resolver Resolver
+
+	// Logger takes what happens to links, from a goroutine of the mesh's own:
+	// nil means [slog.Default].
 	Logger *slog.Logger
+}
+
+// A Resolver looks names up, as a [net.Resolver] does. It is called from any
+// goroutine, several at once, and should return soon after ctx is done.
+type Resolver interface {
+	// LookupNetIP returns the addresses of a host; network is "ip".
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // NewSecret returns a new secret of 32 random bytes in base64, fit for
@@ -124,9 +139,9 @@ func NewSecret() string {
 	return base64.RawStdEncoding.EncodeToString(b[:])
 }
 
-// withDefaults returns a copy that shares nothing with c, with zero fields
-// filled, or an error that names the field, its value, and what would be right.
-func (c Config) withDefaults() (Config, error) {
+// withDefaults returns a copy of c that shares nothing with it, with
+// zero fields filled, or an error that names the field, its value, and what would be right.
+func withDefaults(c Config) (Config, error) {
 	setDefault(&c.Cluster, defaultCluster)
 	setDefault(&c.Bind, fmt.Sprintf(":%d", Port))
 	setDefault(&c.Heartbeat, defaultHeartbeat)
@@ -141,6 +156,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.Handlers = maps.Clone(c.Handlers)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
 	}
 	return c, errors.Join(c.checkSecrets(), c.checkNames(), c.checkNumbers())
 }

@@ -52,7 +52,7 @@ func (m *Mesh) connect(ctx context.Context, n transport.Node) error {
 	if _, ok := n.IP(); ok {
 		return m.connectAddr(ctx, n.Addr(), false)
 	}
-	addrs, err := resolve(ctx, n)
+	addrs, err := m.resolve(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -80,8 +80,9 @@ func (m *Mesh) within(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-func resolve(ctx context.Context, n transport.Node) ([]string, error) {
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", n.Host())
+// resolve returns the addresses that a name stands for now.
+func (m *Mesh) resolve(ctx context.Context, n transport.Node) ([]string, error) {
+	ips, err := m.cfg.Resolver.LookupNetIP(ctx, "ip", n.Host())
 	if err != nil {
 		return nil, fmt.Errorf("mesh: resolving %s: %w", n.Host(), err)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
@@ -19,6 +20,12 @@ type Message struct {
 	Subject string
 	// Data belongs to the handler.
 	Data []byte
+}
+
+// size is what a message counts in a queue: an empty one takes memory too.
+func (msg *Message) size() int {
+	const header = 64
+	return header + len(msg.Data)
 }
 
 // A Handler takes the messages of one subject. It is called from a goroutine of
@@ -48,7 +55,9 @@ type queue struct {
 // deliver is called by a link's reader: it neither blocks nor runs a handler.
 func (in *inbox) deliver(subject, data []byte) {
 	if !in.m.handlers.has(string(subject)) {
-		in.m.refusals.log(in.m.log, slog.LevelWarn, "no handler for a message", "subject", string(subject), "node", in.from)
+		if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
+			in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
+		}
 		return
 	}
 	in.mu.Lock()
@@ -61,15 +70,16 @@ func (in *inbox) deliver(subject, data []byte) {
 		}
 		in.queues[string(subject)] = q
 	}
-	if q.bytes > 0 && q.bytes+len(data) > in.m.cfg.ReceiveQueue {
+	msg := Message{From: in.from, Subject: string(subject), Data: data}
+	if q.bytes > 0 && q.bytes+msg.size() > in.m.cfg.ReceiveQueue {
 		if q.dropped++; q.dropped == 1 {
 			in.m.log.Warn("a handler is too slow, dropping messages", "subject", string(subject), "node", in.from, "queued_bytes", q.bytes)
 		}
 		in.m.dropped.Add(1)
 		return
 	}
-	q.messages = append(q.messages, Message{From: in.from, Subject: string(subject), Data: data})
-	q.bytes += len(data)
+	q.messages = append(q.messages, msg)
+	q.bytes += msg.size()
 	if !q.running {
 		q.running = true
 		in.m.handlers.start(func() { in.run(string(subject), q) })
@@ -101,7 +111,7 @@ func (in *inbox) next(subject string, q *queue) (Message, bool) {
 	msg := q.messages[0]
 	q.messages[0] = Message{}
 	q.messages = q.messages[1:]
-	q.bytes -= len(msg.Data)
+	q.bytes -= msg.size()
 	return msg, true
 }
 
@@ -183,6 +193,9 @@ func (h *handlers) wait(ctx context.Context) error {
 		select {
 		case <-rung:
 		case <-ctx.Done():
+			if len(subjects) == 0 {
+				return fmt.Errorf("%w: the logger's", ErrHandlerBusy)
+			}
 			return fmt.Errorf("%w: subjects %q", ErrHandlerBusy, subjects)
 		}
 	}

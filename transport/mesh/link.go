@@ -134,7 +134,9 @@ func reasonOf(err error) (Reason, Code) {
 func (l *link) read() {
 	err := l.readFrames()
 	if errors.Is(err, ErrProtocol) {
-		l.m.refusals.log(l.m.log, levelRefused, "a peer broke the protocol", "node", string(l.peer.hello.node), "error", err)
+		if left, ok := l.m.refusals.due("broken", string(l.peer.hello.node), time.Now()); ok {
+			l.m.log.Warn("a peer broke the protocol", "node", l.peer.hello.node, "error", err, "repeated", left)
+		}
 	}
 	l.m.ended(l, err)
 }
@@ -226,6 +228,7 @@ func (l *link) handle(t frameType, payload []byte) error {
 			return err
 		}
 		l.peer.in.deliver(subject, data)
+	default: // of the handshake, which is over
 	}
 	return nil
 }

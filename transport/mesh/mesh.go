@@ -19,14 +19,14 @@ import (
 	"time"
 
 	"github.com/libcluster-go/cluster/internal/feed"
+	"github.com/libcluster-go/cluster/internal/logqueue"
 	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
 )
 
 const (
-	alpn         = "cluster-mesh/1"
-	eventQueue   = 256
-	levelRefused = slog.LevelWarn
+	alpn       = "cluster-mesh/1"
+	eventQueue = 256
 
 	// handlerTimeout is how long Close waits for the user's handlers.
 	handlerTimeout = 5 * time.Second
@@ -44,7 +44,7 @@ var (
 // [Listen]; its methods may be called from any goroutine, handlers included.
 type Mesh struct {
 	cfg      Config
-	log      *slog.Logger
+	log      *slog.Logger // may be used under a lock
 	self     *hello
 	prover   *prover
 	cert     tls.Certificate
@@ -81,12 +81,12 @@ type Mesh struct {
 // Listen starts a mesh: it accepts peers at once. The error names the field of
 // cfg that is wrong, its value, and what would be right.
 func Listen(cfg Config) (*Mesh, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := withDefaults(cfg)
 	if err != nil {
 		return nil, err
 	}
 	m := &Mesh{
-		cfg: cfg, log: cfg.Logger, epoch: time.Now(),
+		cfg: cfg, epoch: time.Now(),
 		peers: map[instanceID]*peer{}, links: map[linkID]*link{}, byAddr: map[string]*peer{},
 		aliases: map[string]map[instanceID]bool{}, departed: map[string]bool{},
 		dialling: map[string]*attempt{}, notify: map[chan struct{}]struct{}{},
@@ -96,6 +96,7 @@ func Listen(cfg Config) (*Mesh, error) {
 	if m.handlers.funcs == nil {
 		m.handlers.funcs = map[string]Handler{}
 	}
+	m.log = logqueue.New(cfg.Logger, m.handlers.start)
 	m.waiting.limit = cfg.MaxHandshakes
 	m.events = feed.New(eventQueue, m.snapshotEvent, func(n int) Event { return Lagged{N: n} })
 	if m.prover, err = newProver(cfg.Secrets); err != nil {
@@ -119,7 +120,7 @@ func (m *Mesh) open() error {
 	if err != nil {
 		return err
 	}
-	if m.listener, err = net.Listen("tcp", bind); err != nil {
+	if m.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", bind); err != nil {
 		return fmt.Errorf("mesh: Config.Bind %q can't be listened on; choose another port, or 0 for a free one: %w", m.cfg.Bind, err)
 	}
 	m.listen = m.listener.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // it is a TCP listener

@@ -192,48 +192,11 @@ func TestNeverLinksToItself(t *testing.T) {
 		t.Errorf("by its own address: %v", err)
 	}
 	// A relay hides that the address leads back, and the handshake tells.
-	relay, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go forward(relay, m.Addr().String())
-	defer relay.Close()
+	r := startRelay(t, m.Addr().String(), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := m.dial(ctx, relay.Addr().String(), nil); !errors.Is(err, transport.ErrSelf) {
+	if err := m.dial(ctx, r.addr(), nil); !errors.Is(err, transport.ErrSelf) {
 		t.Errorf("by a relay: %v", err)
-	}
-}
-
-// forward passes connections on until the listener is closed.
-func forward(from net.Listener, to string) {
-	for {
-		in, err := from.Accept()
-		if err != nil {
-			return
-		}
-		out, err := net.Dial("tcp", to)
-		if err != nil {
-			in.Close()
-			continue
-		}
-		go pipe(in, out)
-		go pipe(out, in)
-	}
-}
-
-func pipe(from, to net.Conn) {
-	defer from.Close()
-	defer to.Close()
-	b := make([]byte, 4096)
-	for {
-		n, err := from.Read(b)
-		if err != nil {
-			return
-		}
-		if _, err := to.Write(b[:n]); err != nil {
-			return
-		}
 	}
 }
 
@@ -326,9 +289,9 @@ func TestAddressConflict(t *testing.T) {
 	}
 }
 
-// TestCrossingDials: both ends dial each other a thousand times while numbered
-// messages flow both ways; one link is left, and no message is lost or out of
-// order.
+// TestCrossingDials: both ends dial each other a thousand times, half of them
+// over a network with random delays, while numbered messages flow both ways; one
+// link is left, and no message is lost or out of order.
 func TestCrossingDials(t *testing.T) {
 	const dials = 1000
 	toA, toB := newNumbers(), newNumbers()
@@ -342,9 +305,11 @@ func TestCrossingDials(t *testing.T) {
 	var senders, dialers sync.WaitGroup
 	senders.Go(func() { toB.send(t, flow, a, b.Self()) })
 	senders.Go(func() { toA.send(t, flow, b, a.Self()) })
-	for range 2 {
-		dialers.Go(func() { dialOften(t, ctx, a, b.Self().Addr(), dials/2) })
-		dialers.Go(func() { dialOften(t, ctx, b, a.Self().Addr(), dials/2) })
+	pause := func() { time.Sleep(rand.N(time.Millisecond)) } // random delays are what is tested
+	viaA, viaB := startRelay(t, a.Addr().String(), pause), startRelay(t, b.Addr().String(), pause)
+	for _, addrs := range [][2]string{{a.Self().Addr(), b.Self().Addr()}, {viaA.addr(), viaB.addr()}} {
+		dialers.Go(func() { dialOften(t, ctx, a, addrs[1], dials/2) })
+		dialers.Go(func() { dialOften(t, ctx, b, addrs[0], dials/2) })
 	}
 	dialers.Wait()
 	stop()
@@ -514,16 +479,11 @@ func TestSilentPeerGoesDown(t *testing.T) {
 	a := listen(t, func(c *Config) { c.Heartbeat, c.DownAfter = 20*time.Millisecond, 200*time.Millisecond })
 	b := listen(t, nil)
 	events := a.Events(t.Context())
-	relay, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer relay.Close()
 	var frozen sync.RWMutex
-	go relayWhile(relay, b.Addr().String(), &frozen)
+	r := startRelay(t, b.Addr().String(), func() { frozen.RLock(); frozen.RUnlock() }) //nolint:staticcheck // waits while it is frozen
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := a.dial(ctx, relay.Addr().String(), nil); err != nil {
+	if err := a.dial(ctx, r.addr(), nil); err != nil {
 		t.Fatal(err)
 	}
 	frozen.Lock() // what has been sent stays on the way
@@ -531,38 +491,6 @@ func TestSilentPeerGoesDown(t *testing.T) {
 	if down := nextDown(t, events); down.Reason != ReasonSilent {
 		t.Errorf("down: %+v", down)
 	}
-}
-
-// relayWhile forwards one connection, as long as nobody holds the lock.
-func relayWhile(from net.Listener, to string, frozen *sync.RWMutex) {
-	in, err := from.Accept()
-	if err != nil {
-		return
-	}
-	out, err := net.Dial("tcp", to)
-	if err != nil {
-		in.Close()
-		return
-	}
-	slow := func(from, to net.Conn) {
-		defer from.Close()
-		defer to.Close()
-		b := make([]byte, 4096)
-		for {
-			n, err := from.Read(b)
-			if err != nil {
-				return
-			}
-			frozen.RLock()
-			_, err = to.Write(b[:n])
-			frozen.RUnlock()
-			if err != nil {
-				return
-			}
-		}
-	}
-	go slow(in, out)
-	go slow(out, in)
 }
 
 func TestBadConfig(t *testing.T) {

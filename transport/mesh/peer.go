@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -110,11 +111,7 @@ func cloneMeta(meta map[string]string) map[string]string {
 	if len(meta) == 0 {
 		return nil
 	}
-	c := make(map[string]string, len(meta))
-	for k, v := range meta {
-		c[k] = v
-	}
-	return c
+	return maps.Clone(meta)
 }
 
 // admit takes a link that both sides have proved. It returns false if the mesh

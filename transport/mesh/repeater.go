@@ -1,8 +1,6 @@
 package mesh
 
 import (
-	"context"
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -12,11 +10,11 @@ const (
 	repeatKinds = 1024
 )
 
-// A repeater logs a thing once in a while, however often it happens: what
+// A repeater says when to log a thing again that happens over and over: what
 // somebody on the network can cause at will must not fill the disk.
 type repeater struct {
 	mu   sync.Mutex
-	seen map[string]*repeated
+	seen map[[2]string]*repeated
 }
 
 type repeated struct {
@@ -24,27 +22,16 @@ type repeated struct {
 	since  int
 }
 
-// log logs at most every ten minutes for each message and value of the first
-// attribute; the next line then says how many it left out.
-func (r *repeater) log(to *slog.Logger, level slog.Level, msg, key, value string, more ...any) {
-	left, ok := r.due(msg+"\x00"+value, time.Now())
-	if !ok {
-		return
-	}
-	args := append([]any{key, value}, more...)
-	if left > 0 {
-		args = append(args, "repeated", left)
-	}
-	to.Log(context.Background(), level, msg, args...)
-}
-
-func (r *repeater) due(what string, now time.Time) (left int, ok bool) {
+// due reports whether to log what happened to whom: at most every ten minutes.
+// left is how many lines were left out since the last one.
+func (r *repeater) due(what, whom string, now time.Time) (left int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen == nil {
-		r.seen = map[string]*repeated{}
+		r.seen = map[[2]string]*repeated{}
 	}
-	if e := r.seen[what]; e != nil {
+	key := [2]string{what, whom}
+	if e := r.seen[key]; e != nil {
 		if now.Sub(e.logged) < repeatAfter {
 			e.since++
 			return 0, false
@@ -58,7 +45,7 @@ func (r *repeater) due(what string, now time.Time) (left int, ok bool) {
 			return 0, false
 		}
 	}
-	r.seen[what] = &repeated{logged: now}
+	r.seen[key] = &repeated{logged: now}
 	return 0, true
 }
 

@@ -54,7 +54,7 @@ type linkID [8]byte
 
 // fixedSize is the length of the frames that always have the same.
 func fixedSize(t frameType) (size int, fixed bool) {
-	switch t { //nolint:exhaustive // the others vary
+	switch t {
 	case frameBegin:
 		return beginSize, true
 	case framePing, framePong:

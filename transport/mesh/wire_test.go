@@ -75,6 +75,9 @@ func TestProofBindsEverything(t *testing.T) {
 	if _, ok := p.accept('S', ekm, sent); ok {
 		t.Error("a proof is good for another kind")
 	}
+	if p.confirm(0, 'S', ekm, sent, answer) {
+		t.Error("an answer is good for another kind")
+	}
 	if p.confirm(0, kindLink, ekm, sent, sent) {
 		t.Error("a proof can be reflected")
 	}

@@ -1,0 +1,78 @@
+package mesh
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// A relay passes connections on, as a network would that can be slow or freeze.
+type relay struct {
+	listener net.Listener
+	to       string
+	before   func() // called before each piece is passed on
+	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// startRelay runs a relay to an address until the test ends.
+func startRelay(t *testing.T, to string, before func()) *relay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{listener: l, to: to, before: before}
+	r.running.Go(r.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		r.mu.Lock()
+		for _, c := range r.conns {
+			_ = c.Close()
+		}
+		r.mu.Unlock()
+		r.running.Wait()
+	})
+	return r
+}
+
+func (r *relay) addr() string { return r.listener.Addr().String() }
+
+func (r *relay) accept() {
+	for {
+		in, err := r.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", r.to)
+		if err != nil {
+			_ = in.Close()
+			continue
+		}
+		r.mu.Lock()
+		r.conns = append(r.conns, in, out)
+		r.mu.Unlock()
+		r.running.Go(func() { r.pass(in, out) })
+		r.running.Go(func() { r.pass(out, in) })
+	}
+}
+
+func (r *relay) pass(from, to net.Conn) {
+	defer from.Close()
+	defer to.Close()
+	b := make([]byte, 4096)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		if r.before != nil {
+			r.before()
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
