@@ -32,13 +32,16 @@ const (
 // name is resolved at every call and stands for all its addresses: each is
 // dialled that isn't linked yet, and this node's own is skipped.
 //
-// Its error is a [NodeError] with the cause: [ErrProof], [ErrProtocol], a
+// Its error is a [NodeError] with the cause: [ErrClosed], [ErrProof], [ErrProtocol], a
 // [RefusedError], what the network said, [transport.ErrSelf] if n leads back
 // here, [transport.ErrPartial] if some of a name's addresses are linked.
 func (m *Mesh) Connect(ctx context.Context, n transport.Node) error {
 	canonical, err := transport.ParseNode(string(n))
 	if err == nil {
 		err = m.connect(ctx, canonical)
+	}
+	if err != nil && m.ctx.Err() != nil {
+		err = ErrClosed
 	}
 	if err != nil {
 		return &NodeError{Op: "connect", Node: n, Err: err}

@@ -71,6 +71,7 @@ func TestFlood(t *testing.T) {
 
 // dialFrom connects from one of 127.0.0.2 to 127.0.0.9 where the OS has them.
 func dialFrom(t *testing.T, i int, to *Mesh) net.Conn {
+	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%8))}}
 	conn, err := d.DialContext(t.Context(), "tcp", to.Addr().String())
 	if err != nil {

@@ -2,15 +2,12 @@ package mesh
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,17 +246,60 @@ func breakLinks(m *Mesh) {
 // TestRestartUnderOneAddress: a new instance at the same address is another
 // node, which comes up after the first went down.
 func TestRestartUnderOneAddress(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(b *Mesh) // makes room on the port
+		want Reason
+	}{
+		{"it left", func(b *Mesh) { _ = b.Close() }, ReasonLeft},
+		{"it crashed", crash, ReasonLost},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := listen(t, nil), listen(t, nil)
+			events := a.Events(t.Context())
+			connect(t, a, b)
+			tt.end(b)
+			again := listen(t, func(c *Config) { c.Bind = b.Self().Addr() })
+			connect(t, again, a)
+			if down := nextDown(t, events); down.Reason != tt.want || down.Peer.Instance != b.self.instance.String() {
+				t.Errorf("down: %+v, want reason %s", down, tt.want)
+			}
+			if p := a.Peers(); len(p) != 1 || p[0].Instance != again.self.instance.String() {
+				t.Errorf("peers: %+v", p)
+			}
+		})
+	}
+}
+
+// crash ends a mesh as a kill of its process would: without a word.
+func crash(m *Mesh) {
+	_ = m.listener.Close()
+	breakLinks(m)
+}
+
+// TestANewcomerReplacesWhoDoesntAnswer: a host that vanished doesn't hold its
+// address against the next.
+func TestANewcomerReplacesWhoDoesntAnswer(t *testing.T) {
 	a, b := listen(t, nil), listen(t, nil)
 	events := a.Events(t.Context())
-	connect(t, a, b)
-	node := b.Self()
-	if err := b.Close(); err != nil {
+	var frozen sync.RWMutex
+	r := startRelay(t, b.Addr().String(), waitFor(&frozen))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := a.dial(ctx, r.addr(), nil); err != nil {
 		t.Fatal(err)
 	}
-	nextDown(t, events)
-	again := listen(t, func(c *Config) { c.Bind = node.Addr() })
-	connect(t, a, again)
-	if p := a.Peers(); len(p) != 1 || p[0].Instance != again.self.instance.String() {
+	frozen.Lock()
+	defer frozen.Unlock()
+	next := listen(t, func(c *Config) { c.Advertise = b.Self().Addr() })
+	if err := next.Connect(ctx, a.Self()); err != nil {
+		t.Fatal(err)
+	}
+	if down := nextDown(t, events); down.Reason != ReasonReplaced || down.Peer.Instance != b.self.instance.String() {
+		t.Errorf("down: %+v, want reason %s", down, ReasonReplaced)
+	}
+	if p := a.Peers(); len(p) != 1 || p[0].Instance != next.self.instance.String() {
 		t.Errorf("peers: %+v", p)
 	}
 }
@@ -287,116 +327,6 @@ func TestAddressConflict(t *testing.T) {
 		t.Errorf("the first flapped: %+v", e)
 	default:
 	}
-}
-
-// TestCrossingDials: both ends dial each other a thousand times, half of them
-// over a network with random delays, while numbered messages flow both ways; one
-// link is left, and no message is lost or out of order.
-func TestCrossingDials(t *testing.T) {
-	const dials = 1000
-	toA, toB := newNumbers(), newNumbers()
-	a := listen(t, func(c *Config) { c.Handlers = map[string]Handler{"n": toA.handle} })
-	b := listen(t, func(c *Config) { c.Handlers = map[string]Handler{"n": toB.handle} })
-	connect(t, a, b)
-	downs := [...]<-chan Event{a.Events(t.Context()), b.Events(t.Context())}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
-	defer cancel()
-	flow, stop := context.WithCancel(ctx)
-	var senders, dialers sync.WaitGroup
-	senders.Go(func() { toB.send(t, flow, a, b.Self()) })
-	senders.Go(func() { toA.send(t, flow, b, a.Self()) })
-	pause := func() { time.Sleep(rand.N(time.Millisecond)) } // random delays are what is tested
-	viaA, viaB := startRelay(t, a.Addr().String(), pause), startRelay(t, b.Addr().String(), pause)
-	for _, addrs := range [][2]string{{a.Self().Addr(), b.Self().Addr()}, {viaA.addr(), viaB.addr()}} {
-		dialers.Go(func() { dialOften(t, ctx, a, addrs[1], dials/2) })
-		dialers.Go(func() { dialOften(t, ctx, b, addrs[0], dials/2) })
-	}
-	dialers.Wait()
-	stop()
-	senders.Wait()
-	until(t, a, "one link is left", func() bool { return linkCount(a) == 1 })
-	until(t, b, "one link is left", func() bool { return linkCount(b) == 1 })
-	for _, n := range []*numbers{toA, toB} {
-		n.settle(t, ctx)
-		t.Logf("%d messages", n.next)
-	}
-	for _, events := range downs {
-		<-events // the snapshot
-		for len(events) > 0 {
-			t.Errorf("the peer flapped: %+v", <-events)
-		}
-	}
-}
-
-// numbers are messages of which a few are under way at any time.
-type numbers struct {
-	window   chan struct{}
-	sent     uint64
-	next     uint64 // the handler's, which is called once at a time
-	disorder atomic.Pointer[string]
-}
-
-func newNumbers() *numbers { return &numbers{window: make(chan struct{}, 64)} }
-
-func (n *numbers) handle(_ context.Context, m Message) {
-	got := binary.BigEndian.Uint64(m.Data)
-	if got != n.next {
-		s := fmt.Sprintf("message %d came where %d was due", got, n.next)
-		n.disorder.CompareAndSwap(nil, &s)
-	}
-	n.next = got + 1
-	<-n.window
-}
-
-func (n *numbers) send(t *testing.T, ctx context.Context, m *Mesh, to transport.Node) {
-	for {
-		select {
-		case n.window <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		err := m.Send(context.WithoutCancel(ctx), to, "n", binary.BigEndian.AppendUint64(nil, n.sent))
-		if err != nil {
-			t.Errorf("message %d: %v", n.sent, err)
-			return
-		}
-		n.sent++
-	}
-}
-
-// settle waits until all that was sent has come, in order.
-func (n *numbers) settle(t *testing.T, ctx context.Context) {
-	t.Helper()
-	for range cap(n.window) {
-		select {
-		case n.window <- struct{}{}:
-		case <-ctx.Done():
-			t.Fatalf("messages are lost, of %d", n.sent)
-		}
-	}
-	if s := n.disorder.Load(); s != nil {
-		t.Error(*s)
-	}
-}
-
-func dialOften(t *testing.T, ctx context.Context, m *Mesh, addr string, times int) {
-	for range times {
-		time.Sleep(rand.N(3 * time.Millisecond)) // a random delay is what is tested
-		if err := m.dial(ctx, addr, nil); err != nil {
-			t.Errorf("dial: %v", err)
-			return
-		}
-	}
-}
-
-func linkCount(m *Mesh) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := 0
-	for _, p := range m.peers {
-		n += len(p.links)
-	}
-	return n
 }
 
 // TestFormsWithOneHandshakeAPair: fifty nodes that all know each other.
@@ -436,51 +366,12 @@ func TestFormsWithOneHandshakeAPair(t *testing.T) {
 	}
 }
 
-// TestSlowHandler: one that doesn't return holds up neither the link nor other
-// subjects, and what doesn't fit into its queue is dropped and counted.
-func TestSlowHandler(t *testing.T) {
-	release, quick := make(chan struct{}), make(chan Message, 1)
-	a := listen(t, func(c *Config) { c.Heartbeat, c.DownAfter = 20*time.Millisecond, patience })
-	b := listen(t, func(c *Config) {
-		c.Heartbeat, c.DownAfter, c.ReceiveQueue = 20*time.Millisecond, patience, 64<<10
-		c.Handlers = map[string]Handler{
-			"slow":  func(context.Context, Message) { <-release },
-			"quick": func(_ context.Context, m Message) { quick <- m },
-		}
-	})
-	defer close(release)
-	connect(t, a, b)
-	events := a.Events(t.Context())
-	<-events // the snapshot
-	for range 1000 {
-		if err := a.Send(t.Context(), b.Self(), "slow", make([]byte, 1024)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.Send(t.Context(), b.Self(), "quick", nil); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-quick:
-	case <-time.After(patience):
-		t.Fatal("the other subject waits for the slow one")
-	}
-	if b.dropped.Load() == 0 {
-		t.Error("nothing was dropped of 1 MB in a queue of 64 KB")
-	}
-	select {
-	case e := <-events:
-		t.Errorf("the link went down: %+v", e)
-	default:
-	}
-}
-
 func TestSilentPeerGoesDown(t *testing.T) {
 	a := listen(t, func(c *Config) { c.Heartbeat, c.DownAfter = 20*time.Millisecond, 200*time.Millisecond })
 	b := listen(t, nil)
 	events := a.Events(t.Context())
 	var frozen sync.RWMutex
-	r := startRelay(t, b.Addr().String(), func() { frozen.RLock(); frozen.RUnlock() }) //nolint:staticcheck // waits while it is frozen
+	r := startRelay(t, b.Addr().String(), waitFor(&frozen))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := a.dial(ctx, r.addr(), nil); err != nil {
@@ -493,32 +384,28 @@ func TestSilentPeerGoesDown(t *testing.T) {
 	}
 }
 
-func TestBadConfig(t *testing.T) {
-	tests := []struct {
-		name string
-		cfg  Config
-		want string
-	}{
-		{"no secret", Config{}, "Config.Secrets is empty"},
-		{"short", Config{Secrets: []string{"short"}}, "Config.Secrets[0] has 5 bytes; want at least 16"},
-		{"weak", Config{Secrets: []string{strings.Repeat("ab", 20)}}, "2 different bytes; want at least 8"},
-		{"both", Config{Secrets: []string{testSecret}, Insecure: true}, "Config.Insecure is true and Config.Secrets has 1"},
-		{"no such address", Config{Insecure: true, Bind: "192.0.2.1:0"}, `Config.Bind "192.0.2.1:0" can't be listened on`},
-		{"no port", Config{Insecure: true, Bind: "localhost"}, `Config.Bind "localhost"`},
-		{"template", Config{Insecure: true, Bind: "{{ nonsense }}"}, "not a go-sockaddr template"},
-		{"advertise", Config{Insecure: true, Bind: "127.0.0.1:0", Advertise: "a b c:x"}, "Config.Advertise"},
-		{"heartbeat", Config{Insecure: true, Heartbeat: -1}, "Config.Heartbeat is -1ns; want at least 10ms"},
-		{"name", Config{Insecure: true, Bind: "127.0.0.1:0", Name: "a b"}, "Config.Name"},
+// TestCloseFromAHandler: it says that it doesn't wait for itself, and a second
+// call waits for the rest.
+func TestCloseFromAHandler(t *testing.T) {
+	a, b := listen(t, nil), listen(t, nil)
+	closed := make(chan error, 1)
+	if err := b.Handle("close", func(context.Context, Message) { closed <- b.Close() }); err != nil {
+		t.Fatal(err)
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			m, err := Listen(tt.cfg)
-			if m != nil {
-				m.Close()
-			}
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
-		})
+	connect(t, a, b)
+	if err := a.Send(t.Context(), b.Self(), "close", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; !errors.Is(err, ErrHandlerBusy) || !strings.Contains(err.Error(), `"close"`) {
+		t.Errorf("Close: %v, want ErrHandlerBusy and the subject", err)
+	}
+	if err := b.Connect(t.Context(), a.Self()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Connect after Close: %v, want ErrClosed", err)
+	}
+	if err := b.Send(t.Context(), a.Self(), "s", nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("Send after Close: %v, want ErrClosed", err)
+	}
+	if err := b.Broadcast(t.Context(), "s", nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("Broadcast after Close: %v, want ErrClosed", err)
 	}
 }

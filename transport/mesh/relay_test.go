@@ -13,8 +13,9 @@ type relay struct {
 	before   func() // called before each piece is passed on
 	running  sync.WaitGroup
 
-	mu    sync.Mutex
-	conns []net.Conn
+	mu     sync.Mutex
+	closed bool
+	conns  []net.Conn
 }
 
 // startRelay runs a relay to an address until the test ends.
@@ -29,6 +30,7 @@ func startRelay(t *testing.T, to string, before func()) *relay {
 	t.Cleanup(func() {
 		_ = l.Close()
 		r.mu.Lock()
+		r.closed = true
 		for _, c := range r.conns {
 			_ = c.Close()
 		}
@@ -47,16 +49,25 @@ func (r *relay) accept() {
 			return
 		}
 		out, err := net.Dial("tcp", r.to)
-		if err != nil {
+		if err != nil || !r.keep(in, out) {
 			_ = in.Close()
 			continue
 		}
-		r.mu.Lock()
-		r.conns = append(r.conns, in, out)
-		r.mu.Unlock()
 		r.running.Go(func() { r.pass(in, out) })
 		r.running.Go(func() { r.pass(out, in) })
 	}
+}
+
+// keep notes connections to close at the end; after that it closes out.
+func (r *relay) keep(in, out net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		_ = out.Close()
+		return false
+	}
+	r.conns = append(r.conns, in, out)
+	return true
 }
 
 func (r *relay) pass(from, to net.Conn) {
@@ -74,5 +85,14 @@ func (r *relay) pass(from, to net.Conn) {
 		if _, err := to.Write(b[:n]); err != nil {
 			return
 		}
+	}
+}
+
+// waitFor is for a relay that passes on what it has only while nobody holds the
+// lock.
+func waitFor(frozen *sync.RWMutex) func() {
+	return func() {
+		frozen.RLock()
+		defer frozen.RUnlock()
 	}
 }

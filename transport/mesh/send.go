@@ -13,17 +13,20 @@ import (
 // queue is full, until ctx is done. data may be used again when it returns. A
 // name that stands for several linked nodes means the first in order.
 //
-// Its error is a [NodeError] with [ErrNoNode], [ErrDown], [ErrTooLarge],
+// Its error is a [NodeError] with [ErrClosed], [ErrNoNode], [ErrDown], [ErrTooLarge],
 // [ErrSubject] or ctx's cause.
 func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data []byte) error {
 	err := m.checkMessage(subject, data)
 	if err == nil {
 		m.mu.Lock()
-		found := m.find(n)
+		found, closed := m.find(n), m.closed
 		m.mu.Unlock()
-		if len(found) == 0 {
+		switch {
+		case closed:
+			err = ErrClosed
+		case len(found) == 0:
 			err = ErrNoNode
-		} else {
+		default:
 			err = m.sendTo(ctx, found[0], subject, data)
 		}
 	}
@@ -35,7 +38,7 @@ func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data 
 
 // Broadcast sends a message to every peer that is up, side by side, so that a
 // slow one delays none of the others. It returns when all have it queued or
-// failed; the error joins a [NodeError] for each that did.
+// failed; the error joins a [NodeError] for each that did, or is [ErrClosed].
 func (m *Mesh) Broadcast(ctx context.Context, subject string, data []byte) error {
 	if err := m.checkMessage(subject, data); err != nil {
 		return err
@@ -47,7 +50,11 @@ func (m *Mesh) Broadcast(ctx context.Context, subject string, data []byte) error
 			peers = append(peers, p)
 		}
 	}
+	closed := m.closed
 	m.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
 	errs := make(chan error, len(peers))
 	for _, p := range peers {
 		go func() {
