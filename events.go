@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/libcluster-go/cluster/internal/logqueue"
 )
 
 // Causes of a [NodeDisconnected].
@@ -110,7 +112,7 @@ func (s *Supervisor) Events(ctx context.Context) <-chan Event { return s.hub.Sub
 func (s *Supervisor) publish(events ...Event) {
 	for _, e := range events {
 		s.hub.Publish(func() { s.count(e) }, e)
-		logEvent(s.opts.log, e)
+		logEvent(s.log, e)
 	}
 	if len(events) > 0 {
 		s.changed.Ring()
@@ -147,6 +149,17 @@ func (s *Supervisor) forget(nodes []Node) {
 
 // snapshot is called under the hub's lock.
 func (s *Supervisor) snapshot() Event { return Snapshot{Nodes: slices.Sorted(maps.Keys(s.told))} }
+
+// newLog returns the logger for what the supervisor itself has to say: it may
+// be used on a loop and under a lock, since the user's handler runs elsewhere.
+func (s *Supervisor) newLog() *slog.Logger {
+	return logqueue.New(s.opts.log, func(write func()) {
+		s.run(func() {
+			defer s.calls.begin("the logger's Handle")()
+			write()
+		})
+	})
+}
 
 // logEvent logs transitions, not repetitions.
 func logEvent(log *slog.Logger, e Event) {

@@ -176,9 +176,9 @@ func (g *group) list(l listing) {
 	switch {
 	case g.sup.ctx.Err() != nil:
 	case answer.err != nil && before == nil:
-		g.sup.opts.log.Warn("listing the linked nodes failed, they stay as they were", "error", answer.err)
+		g.sup.log.Warn("listing the linked nodes failed, they stay as they were", "error", answer.err)
 	case answer.err == nil && before != nil:
-		g.sup.opts.log.Info("listing the linked nodes works again")
+		g.sup.log.Info("listing the linked nodes works again")
 	}
 }
 

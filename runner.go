@@ -174,7 +174,7 @@ func (r *runner) take(g *group, w *wants, c Change) (after func()) {
 		return nil
 	}
 	return func() {
-		r.sup.opts.log.Info("discovery works again", "topology", r.name, "failures", failures)
+		r.sup.log.Info("discovery works again", "topology", r.name, "failures", failures)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ var ErrStopped = errors.New("cluster: the supervisor has stopped")
 // from any goroutine.
 type Supervisor struct {
 	opts    options
+	log     *slog.Logger // may be used under a lock; opts.log is for others
 	ctx     context.Context //nolint:containedctx // ends with the supervisor
 	cancel  context.CancelFunc
 	hub     *feed.Hub[Event]
@@ -44,6 +46,7 @@ type Supervisor struct {
 func start(ctx context.Context, topologies []Topology, o options) (*Supervisor, error) {
 	s := &Supervisor{opts: o, told: map[Node]int{}, groups: map[any]*group{}, done: make(chan struct{})}
 	s.hub = feed.New(eventQueue, s.snapshot, func(n int) Event { return Lagged{N: n} })
+	s.log = s.newLog()
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	if err := s.Apply(topologies); err != nil && !errors.Is(err, ErrStopped) {
 		s.cancel()
