@@ -135,8 +135,7 @@ func splitHostPort(addr string, defaultPort int) (host string, port int, err err
 	}
 	host, text, err := net.SplitHostPort(addr)
 	if err != nil {
-		var ae *net.AddrError
-		if errors.As(err, &ae) {
+		if ae, ok := errors.AsType[*net.AddrError](err); ok {
 			return "", 0, fmt.Errorf("%s; want host:port or name@host:port, with IPv6 in brackets", ae.Err)
 		}
 		return "", 0, err
