@@ -22,7 +22,7 @@ var ErrStopped = errors.New("cluster: the supervisor has stopped")
 // from any goroutine.
 type Supervisor struct {
 	opts    options
-	log     *slog.Logger // may be used under a lock; opts.log is for others
+	log     *slog.Logger    // may be used under a lock; opts.log is for others
 	ctx     context.Context //nolint:containedctx // ends with the supervisor
 	cancel  context.CancelFunc
 	hub     *feed.Hub[Event]
