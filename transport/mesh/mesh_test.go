@@ -293,9 +293,7 @@ func TestANewcomerReplacesWhoDoesntAnswer(t *testing.T) {
 	frozen.Lock()
 	defer frozen.Unlock()
 	next := listen(t, func(c *Config) { c.Advertise = b.Self().Addr() })
-	if err := next.Connect(ctx, a.Self()); err != nil {
-		t.Fatal(err)
-	}
+	connect(t, next, a)
 	if down := nextDown(t, events); down.Reason != ReasonReplaced || down.Peer.Instance != b.self.instance.String() {
 		t.Errorf("down: %+v, want reason %s", down, ReasonReplaced)
 	}
