@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 
@@ -20,51 +21,68 @@ const hostsEnv = "QUICKSTART_HOSTS"
 
 // A report is what a node says to the program that started it: a line of JSON.
 type report struct {
-	Nodes []cluster.Node `json:"nodes,omitempty"` // that it is linked with now
-	From  cluster.Node   `json:"from,omitempty"`  // a message has come
-	Error string         `json:"error,omitempty"`
 	Event string         `json:"event"`
+	Nodes []cluster.Node `json:"nodes,omitempty"` // that it is linked with now
+	Error string         `json:"error,omitempty"`
+
+	err error // how it ended, which the program sees for itself
 }
 
 const (
-	eventNodes   = "nodes"
-	eventMessage = "message"
-	eventError   = "error"
+	eventLinks   = "links"   // its links have changed
+	eventMessage = "message" // a message has come
+	eventError   = "error"   // it can't go on
+	eventEnded   = "ended"
 )
 
-// runNode is one node. It does what it is told on standard input, and leaves
-// when that ends.
-func runNode() error {
-	var mu sync.Mutex
-	out := json.NewEncoder(os.Stdout)
-	tell := func(r report) {
-		mu.Lock()
-		defer mu.Unlock()
-		_ = out.Encode(r) // if nobody listens any more, the input has ended too
-	}
+// A reporter may be used by several goroutines.
+type reporter struct {
+	mu  sync.Mutex
+	out *json.Encoder
+}
 
-	// What a service does: the mesh comes from CLUSTER_SECRET and CLUSTER_BIND.
+func (r *reporter) say(what report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.out.Encode(what) // when nobody listens any more, the input has ended too
+}
+
+// nodeMain returns the exit code of a node.
+func nodeMain() int {
+	signal.Ignore(os.Interrupt) // a terminal sends Ctrl-C to all; the node leaves when its input ends
+	out := &reporter{out: json.NewEncoder(os.Stdout)}
+	if err := runNode(out); err != nil {
+		out.say(report{Event: eventError, Error: err.Error()})
+		return 1
+	}
+	return 0
+}
+
+// runNode is what a service does: the mesh comes from CLUSTER_SECRET and
+// CLUSTER_BIND. It sends each line of its input to all others, and leaves when
+// that ends.
+func runNode(out *reporter) error {
 	sup, err := cluster.Start(context.Background(), []cluster.Topology{{
 		Name:     "quickstart",
 		Strategy: static.Strategy{Hosts: strings.Fields(os.Getenv(hostsEnv))},
 	}}, cluster.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
-		tell(report{Event: eventError, Error: err.Error()})
 		return err
 	}
-	m := sup.Mesh()
-	err = m.Handle("hello", func(_ context.Context, msg mesh.Message) { tell(report{Event: eventMessage, From: msg.From}) })
-	if err != nil {
-		return err
-	}
-	go func() {
+	var told sync.WaitGroup
+	told.Go(func() {
 		for range sup.Events(context.Background()) {
-			tell(report{Event: eventNodes, Nodes: sup.Nodes()})
+			out.say(report{Event: eventLinks, Nodes: sup.Nodes()})
 		}
-	}()
-	for in := bufio.NewScanner(os.Stdin); in.Scan() && in.Text() != "leave"; {
-		if err := m.Broadcast(context.Background(), "hello", []byte(in.Text())); err != nil {
-			tell(report{Event: eventError, Error: err.Error()})
+	})
+	defer told.Wait()
+	defer sup.Stop()
+	if err := sup.Mesh().Handle("hello", func(context.Context, mesh.Message) { out.say(report{Event: eventMessage}) }); err != nil {
+		return err
+	}
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if err := sup.Mesh().Broadcast(context.Background(), "hello", in.Bytes()); err != nil {
+			return err
 		}
 	}
 	sup.Stop()

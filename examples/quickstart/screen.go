@@ -2,106 +2,117 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"slices"
+	"os"
+	"runtime"
 	"strings"
 	"time"
 
-	"github.com/libcluster-go/cluster"
+	"golang.org/x/term"
 )
 
-// A screen shows what happens: in a terminal with a picture of the links that
-// moves, else as plain lines.
+// A screen shows what happens: in a terminal with a picture below that moves,
+// else as plain lines.
 type screen struct {
-	out   io.Writer
-	live  bool
-	began time.Time
-	drawn int // lines of the picture that stand below the log
+	out     *os.File
+	live    bool
+	colour  bool
+	began   time.Time
+	picture func(width, height int) []string
+	changed bool // since it was drawn
+	drawn   int  // lines of it that stand below the log
 }
 
+func newScreen(out *os.File) *screen {
+	// Consoles of Windows may not know the sequences.
+	live := term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb" && runtime.GOOS != "windows"
+	return &screen{out: out, live: live, colour: live && os.Getenv("NO_COLOR") == "", began: time.Now()}
+}
+
+// The styles, as ECMA-48 has them.
 const (
-	bold  = "\x1b[1m"
-	dim   = "\x1b[2m"
-	green = "\x1b[32m"
-	red   = "\x1b[31m"
-	plain = "\x1b[0m"
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	plain  = "\x1b[0m"
 )
 
 func (s *screen) style(code, text string) string {
-	if !s.live {
+	if !s.colour {
 		return text
 	}
 	return code + text + plain
 }
 
-// log adds a line, with the time since the start.
-func (s *screen) log(format string, args ...any) {
-	s.erase()
-	stamp := fmt.Sprintf("%6.2fs", time.Since(s.began).Seconds())
-	fmt.Fprintf(s.out, "  %s  %s\n", s.style(dim, stamp), fmt.Sprintf(format, args...))
+// The signs that begin a line of the log.
+const (
+	arrow = "→"
+	check = "✔"
+	cross = "✗"
+)
+
+func (s *screen) title(format string, args ...any) {
+	s.print("\n  %s\n", s.style(bold, fmt.Sprintf(format, args...)))
 }
 
-func (s *screen) done(format string, args ...any) {
-	s.log("%s %s", s.style(green, "✔"), fmt.Sprintf(format, args...))
+// log adds a line that begins with a sign, and the time since the start.
+func (s *screen) log(sign, format string, args ...any) {
+	stamp := s.style(dim, fmt.Sprintf("%6.2fs", time.Since(s.began).Seconds()))
+	colour := map[string]string{arrow: dim, check: green, cross: red}[sign]
+	s.print("  %s  %s %s", stamp, s.style(colour, sign), fmt.Sprintf(format, args...))
 }
 
-// erase takes the picture away.
-func (s *screen) erase() {
-	if s.drawn > 0 {
-		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.drawn)
-		s.drawn = 0
+// print adds a line above the picture.
+func (s *screen) print(format string, args ...any) { s.write(fmt.Sprintf(format, args...) + "\n") }
+
+// draw shows the picture if it has changed.
+func (s *screen) draw() {
+	if s.changed {
+		s.write("")
 	}
 }
 
-// draw shows who is linked with whom, in a terminal only.
-func (s *screen) draw(nodes []*process) {
+// clear takes the picture away for good.
+func (s *screen) clear() {
+	s.picture = nil
+	s.write("")
+}
+
+// write puts text in the picture's place, and the picture below it, at once, so
+// that nothing flickers.
+func (s *screen) write(text string) {
+	s.changed = false
 	if !s.live {
+		fmt.Fprint(s.out, text)
 		return
 	}
-	s.erase()
-	var b strings.Builder
-	b.WriteString("\n")
-	for _, p := range nodes {
-		fmt.Fprintf(&b, "  %-8s ", p.name)
-		for _, o := range nodes {
-			b.WriteString(" " + s.mark(p, o))
+	var lines []string
+	if s.picture != nil {
+		width, height, err := term.GetSize(int(s.out.Fd()))
+		if err != nil || width <= 0 {
+			width, height = 80, 24
 		}
-		fmt.Fprintf(&b, "  %s\n", s.style(dim, fmt.Sprintf("%s, pid %d", p.node, p.cmd.Process.Pid)))
+		lines = s.picture(width, height)
 	}
+	var b strings.Builder
+	b.WriteString("\r") // the terminal may have echoed ^C
+	if s.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", s.drawn)
+	}
+	b.WriteString(strings.ReplaceAll(text, "\n", "\x1b[K\n"))
+	for _, l := range lines {
+		b.WriteString(l + "\x1b[K\n")
+	}
+	b.WriteString("\x1b[J")
+	s.drawn = len(lines)
 	fmt.Fprint(s.out, b.String())
-	s.drawn = len(nodes) + 1
 }
 
-func (s *screen) mark(p, o *process) string {
-	switch {
-	case p == o:
-		return s.style(dim, "·")
-	case p.down:
-		return s.style(red, "✗")
-	case slices.Contains(p.sees, o.node):
-		return s.style(green, "●")
-	default:
-		return "○"
+// count is "1 link" or "2 links".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
 	}
-}
-
-// summary prints the times that were measured.
-func (s *screen) summary(t times) {
-	s.erase()
-	row := func(what string, d time.Duration) {
-		fmt.Fprintf(s.out, "  %-26s %s\n", what, s.style(bold, fmt.Sprintf("%7.1f ms", float64(d.Microseconds())/1000)))
-	}
-	fmt.Fprintln(s.out)
-	row("time to full mesh", t.form)
-	row("time to notice the loss", t.notice)
-	row("time to heal", t.heal)
-}
-
-// nodesOf joins names for people.
-func nodesOf(nodes []cluster.Node) string {
-	var names []string
-	for _, n := range nodes {
-		names = append(names, string(n))
-	}
-	return strings.Join(names, ", ")
+	return fmt.Sprintf("%d %s", n, what)
 }
