@@ -16,7 +16,9 @@ func picture(nodes []*process, style func(code, text string) string, width, heig
 	lines := rows(nodes, style, width)
 	if lines == nil || len(lines)+2 > height-logRoom {
 		lines = dots(nodes, style, width)
-		sum += ", a dot for each end"
+		if long := sum + ", a dot for each end"; len(long) <= width {
+			sum = long
+		}
 	}
 	if len(lines)+2 >= height {
 		lines = nil
