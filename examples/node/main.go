@@ -1,5 +1,5 @@
-// Command node is one node of a cluster whose hosts are given on the command
-// line: start several, with the same CLUSTER_SECRET.
+// Command node is one node of a cluster whose hosts are its arguments. Start
+// several with the same secret, here two:
 //
 //	export CLUSTER_SECRET=$(openssl rand -base64 32)
 //	go run ./examples/node -bind 127.0.0.1:4371 127.0.0.1:4371 127.0.0.1:4372 &
@@ -8,10 +8,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/static"
@@ -22,30 +24,38 @@ func main() {
 	bind := flag.String("bind", "", "host:port to listen on (default: port 4370 of all interfaces)")
 	advertise := flag.String("advertise", "", "where the others reach this node (default: found out)")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := run(ctx, *bind, *advertise, flag.Args()); err != nil {
+		log.Fatal(err) //nolint:gocritic // stop has nothing to do any more
+	}
+}
 
+// run is a node until ctx is done.
+func run(ctx context.Context, bind, advertise string, hosts []string) error {
+	secret := os.Getenv("CLUSTER_SECRET")
+	if secret == "" {
+		return errors.New("CLUSTER_SECRET is not set; give all nodes the same, such as that of `openssl rand -base64 32`")
+	}
+	hear := func(_ context.Context, msg mesh.Message) { log.Printf("%s says: %s", msg.From, msg.Data) }
 	m, err := mesh.Listen(mesh.Config{
-		Secrets: []string{os.Getenv("CLUSTER_SECRET")}, Bind: *bind, Advertise: *advertise,
-		Handlers: map[string]mesh.Handler{"hello": func(_ context.Context, msg mesh.Message) {
-			log.Printf("%s says: %s", msg.From, msg.Data)
-		}},
+		Secrets: []string{secret}, Bind: bind, Advertise: advertise, Handlers: map[string]mesh.Handler{"hello": hear},
 	})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer m.Close()
-	hosts := static.Strategy{Hosts: flag.Args(), Port: mesh.Port}
-	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "node", Strategy: hosts}}, cluster.WithTransport(m))
+	log.Printf("this node is %s", m.Self())
+
+	nodes := static.Strategy{Hosts: hosts, Port: mesh.Port}
+	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "node", Strategy: nodes}}, cluster.WithTransport(m))
 	if err != nil {
-		log.Fatal(err) //nolint:gocritic // the mesh ends with the process
+		return err
 	}
-	for e := range sup.Events(ctx) { // the links' ups and downs are logged already
+	for e := range sup.Events(ctx) { // the library logs them; this greets who comes
 		if up, ok := e.(cluster.NodeConnected); ok {
-			_ = m.Send(ctx, up.Node, "hello", []byte("hello from "+m.Self()))
+			_ = m.Send(ctx, up.Node, "hello", []byte("hello")) // it may be gone again
 		}
 	}
-	if err := sup.Wait(); err != nil {
-		log.Print(err)
-	}
+	return sup.Wait()
 }
