@@ -1,0 +1,72 @@
+package mesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/libcluster-go/cluster/transport/mesh"
+)
+
+// Two nodes that share a secret link and talk. Both are in one process here;
+// usually each is on a host of its own.
+func Example() {
+	ctx := context.Background()
+	secret := mesh.NewSecret()
+	heard := make(chan string)
+
+	a, err := mesh.Listen(mesh.Config{
+		Secrets: []string{secret}, Bind: "127.0.0.1:0",
+		Handlers: map[string]mesh.Handler{"greet": func(_ context.Context, msg mesh.Message) { heard <- string(msg.Data) }},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer a.Close()
+	b, err := mesh.Listen(mesh.Config{Secrets: []string{secret}, Bind: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+
+	if err := b.Connect(ctx, a.Self()); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := b.Send(ctx, a.Self(), "greet", []byte("hello")); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(<-heard)
+	// Output: hello
+}
+
+// A node without the secret isn't let in, and isn't told why.
+func ExampleMesh_Connect_stranger() {
+	ctx := context.Background()
+	a, err := mesh.Listen(mesh.Config{Secrets: []string{mesh.NewSecret()}, Bind: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer a.Close()
+	stranger, err := mesh.Listen(mesh.Config{Secrets: []string{mesh.NewSecret()}, Bind: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stranger.Close()
+
+	err = stranger.Connect(ctx, a.Self())
+	fmt.Println(errors.Is(err, mesh.ErrProof), len(a.Peers()))
+	// Output: true 0
+}
+
+// Without a secret there is no mesh, unless Insecure says that it is meant.
+func ExampleListen_mistake() {
+	_, err := mesh.Listen(mesh.Config{})
+	fmt.Println(err)
+	// Output: mesh: Config.Secrets is empty: give every node the same secret (mesh.NewSecret makes one), or set Config.Insecure for a mesh that anyone may join
+}
