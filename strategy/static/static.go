@@ -5,8 +5,8 @@
 //		Strategy: static.Strategy{Hosts: []string{"10.0.0.1", "10.0.0.2:4371", "web.internal"}, Port: 4370},
 //	}
 //
-// A host that is a name stands for all its addresses: the transport resolves it
-// at every attempt.
+// A host that is a name stands for all its addresses: "web.internal:4370" is
+// passed on as it is, and the transport resolves it at every attempt.
 //
 // # Concurrency
 //
@@ -25,8 +25,9 @@ import (
 // Strategy discovers Hosts, once. Its zero value discovers nobody: a cluster of
 // one.
 type Strategy struct {
-	// Hosts are "host", "host:port" or "name@host:port". This node may be among
-	// them, so that all nodes can have the same list.
+	// Hosts are "host", "host:port" or either after "name@", with an IPv6
+	// address in brackets if a port follows. This node may be among them, so
+	// that all nodes can have the same list.
 	Hosts []string
 
 	// Port is that of the hosts without one. Zero means that each must have its
@@ -34,13 +35,15 @@ type Strategy struct {
 	Port int
 }
 
-// Validate names every host that can't be one, and what would be right.
+// Validate implements the optional method of [cluster.Strategy]: its error names
+// every field and host that is wrong, and what would be right.
 func (s Strategy) Validate() error {
 	_, err := s.nodes()
 	return err
 }
 
-// Run implements [cluster.Strategy]: one answer, and no more.
+// Run implements [cluster.Strategy]: one answer, which is the whole, and no more.
+// Its error is that of Validate.
 func (s Strategy) Run(_ context.Context, r *cluster.Roster) error {
 	nodes, err := s.nodes()
 	if err != nil {
@@ -53,16 +56,25 @@ func (s Strategy) Run(_ context.Context, r *cluster.Roster) error {
 func (s Strategy) nodes() ([]cluster.Node, error) {
 	var errs []error
 	if s.Port < 0 || s.Port > 65535 {
-		return nil, fmt.Errorf("static: Port is %d; want 1 to 65535, or 0 if each host has its own", s.Port)
+		errs = append(errs, fmt.Errorf("static: Port is %d; want 1 to 65535, or 0 if each host has its own", s.Port))
 	}
 	nodes := make([]cluster.Node, 0, len(s.Hosts))
 	for i, h := range s.Hosts {
 		n, err := transport.ParseNodeWithPort(h, s.Port)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("static: Hosts[%d]: %w", i, err))
+			errs = append(errs, fmt.Errorf("static: Hosts[%d] is %q: %w; want %s", i, h, err, s.form(h)))
 			continue
 		}
 		nodes = append(nodes, n)
 	}
 	return nodes, errors.Join(errs...)
+}
+
+// form says what would be right instead of h.
+func (s Strategy) form(h string) string {
+	const example = `such as "10.0.0.1:4370" or "web.internal:4370"`
+	if _, err := transport.ParseNodeWithPort(h, 1); err == nil {
+		return "Port set, or a port of its own, " + example
+	}
+	return "a host, " + example
 }

@@ -1,0 +1,45 @@
+package static_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/strategy/static"
+	"github.com/libcluster-go/cluster/transport/memory"
+)
+
+// Three nodes have the same list. The memory transport stands for the mesh,
+// which is the default.
+func Example() {
+	ctx := context.Background()
+	network := memory.New()
+	for _, n := range []cluster.Node{"10.0.0.2:4370", "10.0.0.3:4370"} {
+		if _, err := network.Join(n); err != nil {
+			log.Fatal(err)
+		}
+	}
+	self, err := network.Join("10.0.0.1:4370")
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	supervisor, err := cluster.Start(ctx, []cluster.Topology{{
+		Name:      "web",
+		Strategy:  static.Strategy{Hosts: []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, Port: 4370},
+		Transport: self,
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := supervisor.WaitNodes(ctx, 2); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(supervisor.Nodes())
+	supervisor.Stop()
+	if err := supervisor.Wait(); err != nil {
+		log.Fatal(err)
+	}
+	// Output: [10.0.0.2:4370 10.0.0.3:4370]
+}
