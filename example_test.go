@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/static"
 	"github.com/libcluster-go/cluster/transport/memory"
+	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
 // Without WithTransport, Start makes a mesh from CLUSTER_SECRET, CLUSTER_BIND
@@ -131,6 +133,35 @@ func ExampleTopology_ownTransport() {
 	sup.Stop()
 	_ = sup.Wait()
 	// Output: <nil> [db1:5432 db2:5432]
+}
+
+// The mesh that Start made carries messages.
+func ExampleSupervisor_Mesh() {
+	ctx := context.Background()
+	_ = os.Setenv(cluster.EnvSecret, mesh.NewSecret()) // usually the deployment's, and the same for all nodes
+	_ = os.Setenv(cluster.EnvBind, "127.0.0.1:0")
+	defer os.Unsetenv(cluster.EnvSecret)
+	defer os.Unsetenv(cluster.EnvBind)
+
+	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "alone", Strategy: static.Strategy{}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	m := sup.Mesh()
+	err = m.Handle("greet", func(_ context.Context, msg mesh.Message) {
+		fmt.Printf("%s says %s\n", msg.From, msg.Data)
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	err = m.Broadcast(ctx, "greet", []byte("hello")) // to every linked node; Send is for one
+	fmt.Println(err)
+	sup.Stop()
+	fmt.Println(sup.Wait())
+	// Output:
+	// <nil>
+	// <nil>
 }
 
 // The first event is a Snapshot; what happens follows in order.

@@ -83,6 +83,24 @@ func TestTheWholeShow(t *testing.T) {
 	}
 }
 
+// The README shows what the program prints, but for the numbers.
+func TestTheReadmesSampleIsReal(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sample, _ := strings.Cut(string(readme), "go run ./examples/quickstart\n")
+	_, sample, _ = strings.Cut(sample, "```\n")
+	sample, _, _ = strings.Cut(sample, "```\n")
+	stdout, _, _ := runProgram(t, "")
+	alike := func(s string) string {
+		return strings.TrimSpace(regexp.MustCompile(` *\d+(\.\d+)?`).ReplaceAllString(s, " N"))
+	}
+	if got, want := alike(sample), alike(stdout); got != want {
+		t.Errorf("the README has\n%s\nand the program prints\n%s", got, want)
+	}
+}
+
 func TestAStepThatIsLateIsNamed(t *testing.T) {
 	stdout, stderr, code := runProgram(t, "-nodes 3 -timeout 1ns")
 	if want := "quickstart: not in 1ns: every node is linked with every other\n"; code != 1 || stderr != want {

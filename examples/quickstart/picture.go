@@ -85,7 +85,8 @@ func dots(nodes []*process, style func(code, text string) string, width int) []s
 	}
 	var lines []string
 	for y := 0; y < len(nodes); y += 4 {
-		line := "  "
+		var line strings.Builder
+		line.WriteString("  ")
 		for x := 0; x < len(nodes); x += 2 {
 			cell, code := rune(0x2800), green
 			for i, p := range nodes[y:min(y+4, len(nodes))] {
@@ -98,9 +99,9 @@ func dots(nodes []*process, style func(code, text string) string, width int) []s
 					}
 				}
 			}
-			line += style(code, string(cell))
+			line.WriteString(style(code, string(cell)))
 		}
-		lines = append(lines, line)
+		lines = append(lines, line.String())
 	}
 	return lines
 }
