@@ -32,6 +32,7 @@ type fake struct {
 var errBroken = errors.New("the source is broken")
 
 func newFake(t testing.TB, nodes []cluster.Node) *fake {
+	t.Helper()
 	f := &fake{nodes: nodes, changed: make(chan struct{}), over: make(chan struct{})}
 	t.Cleanup(func() { close(f.over) })
 	return f
