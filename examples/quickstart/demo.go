@@ -113,9 +113,7 @@ func (d *demo) kill(ctx context.Context) error {
 	if err := victim.cmd.Process.Kill(); err != nil {
 		return err
 	}
-	err := d.until(ctx, "all others notice that "+victim.name+" is gone", func() bool {
-		return !slices.ContainsFunc(d.nodes, func(p *process) bool { return p != victim && p.sees(victim) })
-	})
+	err := d.until(ctx, "all others notice that "+victim.name+" is gone", func() bool { return d.unseen(victim) })
 	if err != nil {
 		return err
 	}
@@ -178,12 +176,10 @@ func (d *demo) stayUp(ctx context.Context) error {
 
 // leave shuts the nodes down one after the other.
 func (d *demo) leave(ctx context.Context) error {
-	for i, p := range d.nodes {
+	for _, p := range d.nodes {
 		p.state = left
 		p.leave()
-		err := d.until(ctx, p.name+" leaves and all others see it", func() bool {
-			return p.ended && !slices.ContainsFunc(d.nodes[i+1:], func(o *process) bool { return o.sees(p) })
-		})
+		err := d.until(ctx, p.name+" leaves and all others see it", func() bool { return p.ended && d.unseen(p) })
 		if err != nil {
 			return err
 		}
@@ -210,6 +206,11 @@ func (d *demo) summary() {
 
 // full reports whether every two nodes say that they are linked.
 func (d *demo) full() bool { return linked(d.nodes) == pairs(len(d.nodes)) }
+
+// unseen reports whether no other node says that it is linked with p.
+func (d *demo) unseen(p *process) bool {
+	return !slices.ContainsFunc(d.nodes, func(o *process) bool { return o != p && o.sees(p) })
+}
 
 // rest lets people look.
 func (d *demo) rest(ctx context.Context) error {

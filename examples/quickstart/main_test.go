@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -229,6 +230,31 @@ func TestACancelledShowLeavesNobody(t *testing.T) {
 	err = show(ctx, options{nodes: 3, limit: time.Minute}, newScreen(out))
 	if !errors.Is(err, context.Canceled) { // that all have ended, the leak check sees
 		t.Errorf("%v; want %v", err, context.Canceled)
+	}
+}
+
+func TestWhatIsMeasured(t *testing.T) {
+	tests := []struct {
+		name         string
+		without      [][2]int // links that a node doesn't report: whose, with whom
+		full, unseen bool     // unseen: the second
+	}{
+		{"all are linked", nil, true, false},
+		{"one end is missing", [][2]int{{0, 2}}, false, false},
+		{"one has noticed", [][2]int{{0, 1}}, false, false},
+		{"all have noticed", [][2]int{{0, 1}, {2, 1}}, false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &demo{nodes: meshOf(3)}
+			for _, l := range tt.without {
+				p, o := d.nodes[l[0]], d.nodes[l[1]]
+				p.links = slices.DeleteFunc(p.links, func(n cluster.Node) bool { return n == o.node })
+			}
+			if d.full() != tt.full || d.unseen(d.nodes[1]) != tt.unseen {
+				t.Errorf("full %t, unseen %t", d.full(), d.unseen(d.nodes[1]))
+			}
+		})
 	}
 }
 
