@@ -43,12 +43,10 @@ func ExampleStart() {
 // What is wrong is said before anything runs.
 func ExampleStart_mistake() {
 	_, err := cluster.Start(context.Background(), []cluster.Topology{{
-		Name:     "web",
-		Strategy: static.Strategy{Hosts: []string{"web1"}},
+		Strategy: static.Strategy{Hosts: []string{"web1:4370"}},
 	}})
 	fmt.Println(err)
-	// Output:
-	// cluster: topology "web": Strategy static.Strategy: static: Hosts[0]: transport: node "web1": missing port in address; want host:port or name@host:port, with IPv6 in brackets
+	// Output: cluster: topology 0 (strategy static.Strategy) has no Name; give it one, such as "web"
 }
 
 // inventory stands for a source of one's own: a database, an API, a file.

@@ -54,7 +54,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{"no secret", "", "127.0.0.1:0", "127.0.0.1", "CLUSTER_SECRET is not set"},
 		{"a short one", "abc", "127.0.0.1:0", "127.0.0.1", "has 3 bytes; want at least 16"},
 		{"no port to bind", mesh.NewSecret(), "localhost", "127.0.0.1", `Config.Bind "localhost": want host:port`},
-		{"not a host", mesh.NewSecret(), "127.0.0.1:0", "not a host", `Hosts[0]: transport: node "not a host"`},
+		{"not a host", mesh.NewSecret(), "127.0.0.1:0", "not a host", `Hosts[0] is "not a host"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
