@@ -11,7 +11,8 @@ import (
 // What the core is told: how what step began has ended.
 
 // connected takes the end of an attempt to connect a target, and the links that
-// the target stands for now.
+// the transport said then that the target stands for. What else it stood for, it
+// still does: only a listing tells that a link is gone.
 func (c *core) connected(now time.Time, n Node, canon []Node, err error) {
 	t := c.targets[n]
 	c.seq++
@@ -19,50 +20,51 @@ func (c *core) connected(now time.Time, n Node, canon []Node, err error) {
 	if t.retry {
 		c.retrying--
 	}
-	partial := errors.Is(err, transport.ErrPartial)
 	if !c.aliases && err == nil {
 		canon = []Node{n}
 	}
-	if t.dials || err == nil || partial {
-		for _, x := range canon {
-			c.linked(now, x, c.seq)
+	for _, x := range canon {
+		if c.linked(now, x, c.seq) {
+			c.doubt(now)
 		}
-		c.settle(now, t, canon, false)
-		c.claim()
-		c.tellUp(now)
+		if other := c.targets[x]; other != nil && other != t {
+			c.settle(now, other, append(slices.Clone(other.canon), x), false)
+		}
 	}
+	c.settle(now, t, append(canon, t.canon...), false)
+	c.claim()
+	c.tellUp(now)
 	t.connecting, t.self = false, errors.Is(err, transport.ErrSelf)
+	again := c.recheck(t, now)
 	switch {
 	case t.cancelled:
 		t.attempts = 0
 		if !t.up {
 			t.next = now
 		}
-	case err == nil:
-		t.attempts, t.err = 0, nil
-		if !t.up { // it was lost before it was seen
-			t.flaps++
-			t.next = now.Add(backoff(t.flaps, c.random()))
-		} else {
-			t.next = c.recheck(t, now)
-		}
+	case t.up && (err == nil || again.IsZero()): // or the other side has linked us meanwhile
+		t.attempts, t.err, t.next = 0, nil, again
+	case err == nil: // it was lost before it was seen
+		t.flaps++
+		t.attempts, t.err = 1, nil
+		t.next = now.Add(backoff(t.flaps, c.random()))
 	case t.self:
 		t.attempts, t.err = 0, nil
 		t.next = c.recheckName(t, now)
 	default:
-		c.failed(now, t, err, partial)
+		c.failed(now, t, err)
 	}
 }
 
 // failed notes an attempt in vain, or one of which a part was.
-func (c *core) failed(now time.Time, t *target, err error, partial bool) {
+func (c *core) failed(now time.Time, t *target, err error) {
 	t.attempts++
 	t.err = err
 	t.next = now.Add(backoff(t.attempts, c.random()))
 	if errors.Is(err, transport.ErrUnwanted) {
 		t.next = now.Add(backoffMax/2 + backoff(1<<10, c.random())/2)
 	}
-	if !partial {
+	if !errors.Is(err, transport.ErrPartial) {
 		c.events = append(c.events, ConnectFailed{
 			Node: t.node, Topology: c.owner(t.node), Attempt: t.attempts, Duration: now.Sub(t.began), Err: err,
 		})
@@ -97,24 +99,27 @@ func (c *core) recheckName(t *target, now time.Time) time.Time {
 // disconnected takes the end of an attempt to cut a link.
 func (c *core) disconnected(now time.Time, n Node, err error) {
 	c.seq++
-	l := c.links[n]
-	if l == nil || !l.cutting {
-		return // it was lost meanwhile
-	}
-	l.cutting = false
+	l, took := c.links[n], now.Sub(c.cutting[n])
+	delete(c.cutting, n)
 	if err != nil {
-		l.cuts++
-		l.nextCut = now.Add(backoff(l.cuts, c.random()))
-		c.events = append(c.events, DisconnectFailed{Node: n, Topology: l.topology, Attempt: l.cuts, Err: err})
+		if l != nil { // else it was lost meanwhile
+			l.cuts++
+			l.nextCut = now.Add(backoff(l.cuts, c.random()))
+			c.events = append(c.events, DisconnectFailed{Node: n, Topology: l.topology, Attempt: l.cuts, Duration: took, Err: err})
+		}
 		return
 	}
 	c.gone[n] = c.seq
+	if l == nil {
+		return
+	}
 	c.unlinked(now, n, ErrRemoved)
 	for _, t := range c.targets {
-		if i := slices.Index(t.canon, n); i >= 0 {
+		if i := slices.Index(t.canon, n); i >= 0 { // it is wanted again
 			t.canon = slices.Delete(slices.Clone(t.canon), i, i+1)
+			t.next = now
 			if t.up = len(t.canon) > 0; !t.up {
-				t.changed, t.next = now, now // it is wanted again
+				t.changed = now
 			}
 		}
 	}
@@ -142,7 +147,7 @@ func (c *core) listEnded(now time.Time, answer listed) {
 		c.listFailures++
 		return
 	}
-	c.listFailures = 0
+	c.listFailures, c.heard = 0, answer.seq
 	present := make(map[Node]bool, len(answer.nodes))
 	for _, n := range answer.nodes {
 		present[n] = true
@@ -160,7 +165,7 @@ func (c *core) listEnded(now time.Time, answer listed) {
 		}
 		cause := ErrLost
 		switch {
-		case l.cutting:
+		case c.cutsNow(n):
 			cause = ErrRemoved
 		case answer.departed[n]:
 			cause = ErrLeft
@@ -179,18 +184,13 @@ func (c *core) listEnded(now time.Time, answer listed) {
 	c.tellUp(now)
 }
 
-// canonOf is what a target stands for after an answer.
+// canonOf is what a target stands for after an answer: itself, and, of a name
+// that the answer knows, what it says.
 func (c *core) canonOf(t *target, answer listed) []Node {
-	candidates := []Node{t.node}
-	if c.aliases {
-		candidates = append(slices.Clone(answer.canon[t.node]), t.canon...)
-	}
-	asked := answer.canon[t.node]
-	_, known := answer.canon[t.node]
-	slices.Sort(candidates)
-	return slices.DeleteFunc(slices.Compact(candidates), func(n Node) bool {
+	asked, known := answer.canon[t.node]
+	return slices.DeleteFunc(slices.Concat([]Node{t.node}, asked, t.canon), func(n Node) bool {
 		l := c.links[n]
-		return l == nil || c.aliases && known && !slices.Contains(asked, n) && l.touched <= answer.seq
+		return l == nil || n != t.node && known && !slices.Contains(asked, n) && l.touched <= answer.seq
 	})
 }
 
@@ -199,6 +199,10 @@ func (c *core) canonOf(t *target, answer listed) []Node {
 func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	canon = slices.Clone(canon)
 	slices.Sort(canon)
+	canon = slices.Compact(canon)
+	for _, n := range canon {
+		c.links[n].ours = true
+	}
 	lost := slices.ContainsFunc(t.canon, func(n Node) bool { return !slices.Contains(canon, n) })
 	wasUp := t.up
 	t.canon, t.up = canon, len(canon) > 0
@@ -219,21 +223,23 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 			t.flaps = 0
 		}
 		if departed {
-			t.next = now.Add(departedPause)
+			t.next = later(t.next, now.Add(departedPause))
 		}
 		t.changed = now
 	}
 }
 
-// linked notes a link. What is to be told about it waits for tellUp.
-func (c *core) linked(now time.Time, n Node, touched uint64) {
+// linked notes a link, and reports whether it is new. What is to be told about
+// it waits for tellUp.
+func (c *core) linked(now time.Time, n Node, touched uint64) (fresh bool) {
 	l := c.links[n]
-	if l == nil {
+	if fresh = l == nil; fresh {
 		l = &link{since: now}
 		c.links[n] = l
 		l.untold = true
 	}
 	l.touched = max(l.touched, touched)
+	return fresh
 }
 
 // tellUp tells of the links that are new, once it is known whose they are.

@@ -34,11 +34,14 @@ type core struct {
 	wants   []*wants // in the order of the topologies
 	targets map[Node]*target
 	links   map[Node]*link
+	cutting map[Node]time.Time // calls of Disconnect under way, and since when
 
 	connecting int // calls of Connect under way
 	retrying   int // those of them that aren't a first attempt
 
 	seq          uint64          // counts what ended, so that an older listing doesn't undo it
+	newest       uint64          // the latest name or link of which a listing has to tell what belongs to it
+	heard        uint64          // the latest listing that was answered
 	gone         map[Node]uint64 // links that were cut, and when in seq
 	listing      bool
 	listAgain    bool // the links have changed since it was begun
@@ -72,8 +75,7 @@ type link struct {
 	topology string // that wants it, or did last
 	ours     bool   // a topology has wanted it
 	claimed  bool   // a topology wants it now
-	cutting  bool
-	cuts     int // in vain
+	cuts     int    // in vain
 	nextCut  time.Time
 	untold   bool // of a link that is new
 }
@@ -99,7 +101,7 @@ func newCore(o *options, aliases bool, random func() float64) *core {
 	return &core{
 		removeGrace: o.removeGrace, hintTTL: o.hintTTL, reconcileInterval: o.reconcileInterval, maxConnects: o.maxConnects,
 		aliases: aliases, random: random,
-		targets: map[Node]*target{}, links: map[Node]*link{}, gone: map[Node]uint64{},
+		targets: map[Node]*target{}, links: map[Node]*link{}, cutting: map[Node]time.Time{}, gone: map[Node]uint64{},
 	}
 }
 
@@ -126,11 +128,11 @@ func (c *core) step(now time.Time) effects {
 // idle reports whether nothing is left to be done, ever.
 func (c *core) idle() bool {
 	for _, l := range c.links {
-		if l.ours || l.cutting {
+		if l.ours {
 			return false
 		}
 	}
-	return len(c.wants) == 0 && len(c.targets) == 0 && !c.listing
+	return len(c.wants)+len(c.targets)+len(c.cutting) == 0 && !c.listing
 }
 
 // expire forgets what has run out, and returns when the next thing does.
@@ -165,7 +167,7 @@ func (c *core) retarget(now time.Time, fx *effects) {
 		if t == nil {
 			t = &target{node: n, changed: now}
 			c.targets[n] = t
-			c.resolve(t)
+			c.resolve(t, now)
 		}
 		if dials && !t.dials && !t.up && !t.connecting {
 			t.attempts, t.next = 0, now
@@ -186,12 +188,23 @@ func (c *core) retarget(now time.Time, fx *effects) {
 }
 
 // resolve finds out what a new target stands for, as far as that is known
-// without asking the transport.
-func (c *core) resolve(t *target) {
+// without asking the transport, which is asked soon if it may know more.
+func (c *core) resolve(t *target, now time.Time) {
 	if c.links[t.node] != nil {
 		t.canon = []Node{t.node}
 		t.up = true
 		t.next = c.recheck(t, t.changed)
+	}
+	c.doubt(now)
+}
+
+// doubt notes that there is a new name or link: by which name a topology wants
+// which link is not known until the transport has been asked again.
+func (c *core) doubt(now time.Time) {
+	if c.aliases {
+		c.seq++
+		c.newest = c.seq
+		c.relist(now)
 	}
 }
 
@@ -222,20 +235,26 @@ func (c *core) claimTarget(w *wants, n Node) {
 	}
 }
 
-// cut disconnects what a topology once wanted and none does any more.
+// cut disconnects what a topology once wanted and none does any more, as far as
+// that is known.
 func (c *core) cut(now time.Time, fx *effects) {
+	if c.heard < c.newest {
+		return // the next listing tells
+	}
 	for n, l := range c.links {
 		switch {
-		case l.claimed || !l.ours || l.cutting || c.dialsNow(n):
+		case l.claimed || !l.ours || c.cutsNow(n) || c.dialsNow(n):
 		case l.nextCut.After(now):
 			fx.wake = earlier(fx.wake, l.nextCut)
 		default:
-			l.cutting = true
+			c.cutting[n] = now
 			fx.cuts = append(fx.cuts, n)
 		}
 	}
 	slices.Sort(fx.cuts)
 }
+
+func (c *core) cutsNow(n Node) bool { return !c.cutting[n].IsZero() }
 
 // dialsNow reports whether an attempt is under way that may be for this link;
 // it must end first.
@@ -254,7 +273,7 @@ func (c *core) dial(now time.Time, fx *effects) {
 	var due []*target
 	for _, t := range c.targets {
 		switch {
-		case !t.dials || t.connecting || t.next.IsZero() || c.cutsNow(t):
+		case !t.dials || t.connecting || t.next.IsZero() || c.cutsNow(t.node) || slices.ContainsFunc(t.canon, c.cutsNow):
 		case t.next.After(now):
 			fx.wake = earlier(fx.wake, t.next)
 		default:
@@ -276,15 +295,6 @@ func (c *core) dial(now time.Time, fx *effects) {
 		t.connecting, t.retry, t.cancelled, t.began = true, retry, false, now
 		fx.dials = append(fx.dials, t.node)
 	}
-}
-
-// cutsNow reports whether a link that a target stands for is being cut; that
-// must end first.
-func (c *core) cutsNow(t *target) bool {
-	if l := c.links[t.node]; l != nil && l.cutting {
-		return true
-	}
-	return slices.ContainsFunc(t.canon, func(n Node) bool { return c.links[n] != nil && c.links[n].cutting })
 }
 
 // relist has the transport asked at once: its links have changed.
