@@ -107,7 +107,9 @@ func newOptions(opts []Option) (options, error) {
 		maxConnects:       defaultMaxConnects,
 	}
 	for _, set := range opts {
-		set(&o)
+		if set != nil {
+			set(&o)
+		}
 	}
 	if o.log == nil {
 		o.log = slog.Default()
@@ -135,7 +137,9 @@ func (o *options) validate() error {
 		errs = append(errs, fmt.Errorf("cluster: WithMaxConnects(%d): want at least 2, one of which is for retries", o.maxConnects))
 	}
 	if o.transport != nil {
-		errs = append(errs, validateShared(o.transport))
+		if err := validateShared(o.transport); err != nil {
+			errs = append(errs, fmt.Errorf("cluster: WithTransport: the transport is %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }

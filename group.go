@@ -60,7 +60,9 @@ func (g *group) current() (Transport, Node) {
 
 // loop runs until the supervisor stops, or the group has nothing to do any more.
 func (g *group) loop() {
-	changes := g.notifications()
+	ctx, cancel := context.WithCancel(g.sup.ctx)
+	defer cancel()
+	g.sup.run(func() { g.watch(ctx) })
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for g.sup.ctx.Err() == nil {
@@ -78,26 +80,38 @@ func (g *group) loop() {
 		select {
 		case <-g.kick:
 		case <-wake.C:
-		case _, open := <-changes:
-			if !open {
-				changes = nil
-			}
-			g.mu.Lock()
-			g.core.relist(time.Now())
-			g.mu.Unlock()
 		case <-g.sup.ctx.Done():
 		}
 	}
 }
 
-// notifications are those of the transport, if it has any.
-func (g *group) notifications() <-chan struct{} {
-	t, _ := g.current()
-	n, ok := t.(transport.Notifier)
-	if !ok {
+// watch has the links listed whenever the transport tells that they changed, if
+// it does. It ends with the loop.
+func (g *group) watch(ctx context.Context) {
+	var changes <-chan struct{}
+	err := g.call(ctx, "Notify", func(ctx context.Context, t Transport) error {
+		if n, ok := t.(transport.Notifier); ok {
+			changes = n.Notify(ctx)
+		}
 		return nil
+	})
+	if err != nil {
+		g.sup.log.Error("the transport can't notify, it is asked now and then", "error", err)
 	}
-	return n.Notify(g.sup.ctx)
+	if changes == nil {
+		return
+	}
+	for {
+		select {
+		case _, open := <-changes:
+			if !open {
+				return
+			}
+			g.update(func(c *core, now time.Time) { c.relist(now) })
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (g *group) carryOut(fx effects) {
@@ -168,21 +182,31 @@ func (g *group) list(l listing) {
 	defer cancel()
 	answer := listed{seq: l.seq, canon: map[Node][]Node{}, departed: map[Node]bool{}}
 	answer.err = g.call(ctx, "ListNodes", func(ctx context.Context, t Transport) error { return g.ask(ctx, t, l, &answer) })
-	var before error
+	failures := 0
 	g.update(func(c *core, now time.Time) {
-		before = c.listErr
+		failures = c.listFailures
 		c.listEnded(now, answer)
 	})
 	switch {
 	case g.sup.ctx.Err() != nil:
-	case answer.err != nil && before == nil:
+	case answer.err != nil && failures == 0:
 		g.sup.log.Warn("listing the linked nodes failed, they stay as they were", "error", answer.err)
-	case answer.err == nil && before != nil:
-		g.sup.log.Info("listing the linked nodes works again")
+	case answer.err == nil && failures > 0:
+		g.sup.log.Info("listing the linked nodes works again", "failures", failures)
 	}
 }
 
+// ask fills in an answer. What the names stand for is asked before and after,
+// lest a link that broke in between and is back looks like nobody's.
 func (g *group) ask(ctx context.Context, t Transport, l listing, answer *listed) error {
+	canonical := func() {
+		if c, ok := t.(transport.Canonicalizer); ok {
+			for _, n := range l.targets {
+				answer.canon[n] = append(answer.canon[n], c.Canonical(n)...)
+			}
+		}
+	}
+	canonical()
 	nodes, err := t.ListNodes(ctx)
 	if err != nil {
 		return err
@@ -197,11 +221,7 @@ func (g *group) ask(ctx context.Context, t Transport, l listing, answer *listed)
 			answer.nodes, seen[n] = append(answer.nodes, n), true
 		}
 	}
-	if c, ok := t.(transport.Canonicalizer); ok {
-		for _, n := range l.targets {
-			answer.canon[n] = c.Canonical(n)
-		}
-	}
+	canonical()
 	if d, ok := t.(transport.Departer); ok {
 		for _, n := range l.links {
 			if !seen[n] && d.Departed(n) {

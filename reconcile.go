@@ -47,7 +47,7 @@ type core struct {
 	listAgain    bool // the links have changed since it was begun
 	listNext     time.Time
 	listErr      error
-	listFailures int
+	listFailures int // since it was last answered
 
 	events []Event // for step to hand over
 }

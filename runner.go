@@ -85,32 +85,29 @@ func (r *runner) closeRoster() {
 
 // loop runs until the topology is removed or the supervisor stops.
 func (r *runner) loop() {
+	log := r.sup.opts.log.With(slog.String("topology", r.name))
 	for attempts, runs := 0, 0; r.ctx.Err() == nil; runs++ {
 		if runs > 0 {
 			r.sup.publish(StrategyRestarted{Topology: r.name})
 		}
 		began := time.Now()
-		ctx, strategy, roster := r.begin()
+		ctx, strategy, roster := r.begin(log)
 		err := r.run(ctx, strategy, roster)
 		roster.Close()
 		if r.ctx.Err() != nil {
 			break
 		}
-		if r.replaced() {
-			attempts = 0
-			continue
-		}
 		if err == nil {
-			r.ended()
-			<-ctx.Done() // until there is another strategy
+			if r.ended() {
+				<-ctx.Done() // until there is another strategy
+			}
 			attempts = 0
 			continue
 		}
-		if r.answeredSince(began) && time.Since(began) >= goodRun {
+		if !r.failed(err) || r.answeredSince(began) && time.Since(began) >= goodRun {
 			attempts = 0
 		}
 		attempts++
-		r.failed(err)
 		wait := time.NewTimer(backoff(attempts, rand.Float64()))
 		select {
 		case <-wait.C:
@@ -124,7 +121,7 @@ func (r *runner) loop() {
 }
 
 // begin prepares one Run. Its context ends when another strategy comes.
-func (r *runner) begin() (context.Context, Strategy, *Roster) {
+func (r *runner) begin(log *slog.Logger) (context.Context, Strategy, *Roster) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.endRun != nil {
@@ -139,7 +136,7 @@ func (r *runner) begin() (context.Context, Strategy, *Roster) {
 	_, self := g.current()
 	r.roster = &Roster{
 		self:    self,
-		log:     r.sup.opts.log.With(slog.String("topology", r.name)),
+		log:     log,
 		take:    func(c Change) func() { return r.take(g, w, c) },
 		confirm: func() time.Duration { return g.confirmWithin(w) },
 	}
@@ -187,29 +184,35 @@ func (r *runner) noteFailure(err error, state State) (after func()) {
 	return func() { r.sup.publish(e) }
 }
 
-// failed notes that Run has returned an error.
-func (r *runner) failed(err error) {
-	r.mu.Lock()
-	g, w := r.group, r.wants
-	r.mu.Unlock()
-	g.update(func(*core, time.Time) { w.fail() })
+// failed notes that Run has returned an error. It reports false if there is
+// another strategy by now.
+func (r *runner) failed(err error) bool {
+	if !r.note(func(w *wants) { w.fail() }) {
+		return false
+	}
 	r.noteFailure(err, StateWaiting)()
+	return true
 }
 
-// ended notes that Run has returned nil.
-func (r *runner) ended() {
-	r.mu.Lock()
-	g, w := r.group, r.wants
-	r.state = StateEnded
-	r.mu.Unlock()
-	g.update(func(*core, time.Time) { w.ended = true })
+// ended notes that Run has returned nil. It reports false if there is another
+// strategy by now.
+func (r *runner) ended() bool {
+	if !r.note(func(w *wants) { w.ended, r.state = true, StateEnded }) {
+		return false
+	}
 	r.sup.publish(StrategyEnded{Topology: r.name})
+	return true
 }
 
-func (r *runner) replaced() bool {
+// note changes what is wanted, unless that is another strategy's by now.
+func (r *runner) note(change func(w *wants)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.fresh
+	if r.fresh {
+		return false
+	}
+	r.group.update(func(*core, time.Time) { change(r.wants) })
+	return true
 }
 
 func (r *runner) answeredSince(t time.Time) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/libcluster-go/cluster/transport"
 )
@@ -99,6 +100,9 @@ func validate(topologies []Topology) error {
 }
 
 func (t *Topology) validate(i int) error {
+	if t.Name == "" && isNil(t.Strategy) {
+		return fmt.Errorf("cluster: topology %d has neither a Name nor a Strategy; give it both", i)
+	}
 	if t.Name == "" {
 		return fmt.Errorf("cluster: topology %d (strategy %s) has no Name; give it one, such as \"web\"", i, strategyName(t.Strategy))
 	}
@@ -106,8 +110,11 @@ func (t *Topology) validate(i int) error {
 }
 
 func (t *Topology) validateStrategy() error {
+	if t.Strategy == nil {
+		return fmt.Errorf("cluster: topology %q has no Strategy; set one, such as static.Strategy or cluster.Poll", t.Name)
+	}
 	if isNil(t.Strategy) {
-		return fmt.Errorf("cluster: topology %q: Strategy is %s; set one, such as static.Strategy or cluster.Poll", t.Name, strategyName(t.Strategy))
+		return fmt.Errorf("cluster: topology %q: Strategy is a nil %T; set one, such as static.Strategy or cluster.Poll", t.Name, t.Strategy)
 	}
 	if v, ok := t.Strategy.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
@@ -131,11 +138,16 @@ func (t *Topology) validateTransport() error {
 	}
 	switch {
 	case len(given) > 0 && len(missing) > 0:
-		return fmt.Errorf("cluster: topology %q: %v given, but not %v; set all three funcs, or none and a Transport", t.Name, given, missing)
+		is := "is"
+		if len(given) > 1 {
+			is = "are"
+		}
+		return fmt.Errorf("cluster: topology %q: %s %s set, but not %s; set all three funcs, or none and a Transport",
+			t.Name, strings.Join(given, " and "), is, strings.Join(missing, " and "))
 	case len(given) > 0 && t.Transport != nil:
-		return fmt.Errorf("cluster: topology %q: both Transport (%T) and the three funcs are given; set one of the two", t.Name, t.Transport)
+		return fmt.Errorf("cluster: topology %q: both Transport (%T) and the three funcs are set; set one of the two", t.Name, t.Transport)
 	case t.Transport != nil && validateShared(t.Transport) != nil:
-		return fmt.Errorf("cluster: topology %q: %w", t.Name, validateShared(t.Transport))
+		return fmt.Errorf("cluster: topology %q: Transport is %w", t.Name, validateShared(t.Transport))
 	case t.Self != "" && len(given) == 0:
 		return fmt.Errorf("cluster: topology %q: Self is %q, but a transport has its own; set Self only beside the three funcs", t.Name, t.Self)
 	}
@@ -150,13 +162,14 @@ func (t *Topology) validateTransport() error {
 	return nil
 }
 
-// validateShared checks that topologies can share a transport.
+// validateShared checks that topologies can share a transport. Its error says
+// what the transport is.
 func validateShared(t Transport) error {
 	switch {
 	case isNil(t):
-		return fmt.Errorf("cluster: the transport is a nil %T; leave it out for the default", t)
-	case !reflect.TypeOf(t).Comparable():
-		return fmt.Errorf("cluster: a transport of type %T can't be compared, so that two topologies could not share it; use a pointer", t)
+		return fmt.Errorf("a nil %T; leave it out for the default", t)
+	case !reflect.ValueOf(t).Comparable():
+		return fmt.Errorf("a %T, which can't be compared, so that topologies could not share it; use a pointer", t)
 	default:
 		return nil
 	}
