@@ -16,7 +16,7 @@ import (
 // TestOracle runs random sequences on the pure core, and checks each step
 // against what a history says and against what must always hold.
 func TestOracle(t *testing.T) {
-	const sequences = 1500
+	const sequences = 1000
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	for i := range uint64(sequences) {
