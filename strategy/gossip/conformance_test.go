@@ -1,0 +1,113 @@
+package gossip_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/strategy/gossip"
+	"github.com/libcluster-go/cluster/strategy/strategytest"
+)
+
+const testSecret = "a secret of these tests"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// onLoopback is a strategy that nothing else on this machine or its network
+// hears: on loopback, by a free port and a group of the tests' own.
+func onLoopback(t testing.TB) gossip.Strategy {
+	t.Helper()
+	free, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.LocalAddr().(*net.UDPAddr).Port
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return gossip.Strategy{
+		Secrets: []string{testSecret}, Port: port, Groups: []string{"233.252.1.199"},
+		Interface: "127.0.0.1", Interval: 100 * time.Millisecond,
+	}
+}
+
+// A crowd are nodes that gossip.
+type crowd struct {
+	t        testing.TB
+	strategy gossip.Strategy
+	stops    map[cluster.Node]func()
+}
+
+func newCrowd(t testing.TB, s gossip.Strategy, nodes ...cluster.Node) *crowd {
+	t.Helper()
+	c := &crowd{t: t, strategy: s, stops: map[cluster.Node]func(){}}
+	t.Cleanup(func() { c.set() })
+	c.set(nodes...)
+	return c
+}
+
+// set has these nodes gossip, and no others.
+func (c *crowd) set(nodes ...cluster.Node) {
+	wanted := map[cluster.Node]bool{}
+	for _, n := range nodes {
+		wanted[n] = true
+		if c.stops[n] == nil {
+			c.stops[n] = c.start(n)
+		}
+	}
+	for n, stop := range c.stops {
+		if !wanted[n] {
+			stop()
+			delete(c.stops, n)
+		}
+	}
+}
+
+// start has a node gossip until it is stopped, which says farewell.
+func (c *crowd) start(self cluster.Node) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := c.strategy.Run(ctx, cluster.NewRoster(self, nil, func(cluster.Change) {})); err != nil {
+			c.t.Errorf("Run of %s returns %v", self, err)
+		}
+	})
+	return func() {
+		cancel()
+		done.Wait()
+	}
+}
+
+// TestConformance is over real sockets.
+func TestConformance(t *testing.T) {
+	harness := func(change func(*gossip.Strategy)) strategytest.Harness {
+		return strategytest.Harness{
+			New: func(t testing.TB, nodes ...cluster.Node) strategytest.Source {
+				s := onLoopback(t)
+				change(&s)
+				c := newCrowd(t, s, nodes...)
+				return strategytest.Source{Strategy: s, Set: c.set}
+			},
+			// Loopback ones, as of others the strategy would have to dial this machine.
+			Nodes: []cluster.Node{"127.0.0.1:4370", "127.0.0.1:4371", "127.0.0.1:4372", "127.0.0.1:4373"},
+			Hints: true,
+			Cannot: strategytest.Cannot{
+				Fail: "the loopback interface can't be broken; TestConformanceFaults has a network that can",
+			},
+		}
+	}
+	t.Run("sealed", func(t *testing.T) {
+		strategytest.Test(t, harness(func(*gossip.Strategy) {}))
+	})
+	t.Run("in the clear", func(t *testing.T) {
+		strategytest.Test(t, harness(func(s *gossip.Strategy) { s.Secrets, s.Insecure = nil, true }))
+	})
+	t.Run("broadcast", func(t *testing.T) {
+		strategytest.Test(t, harness(func(s *gossip.Strategy) { s.Groups, s.BroadcastOnly, s.IfAddr = nil, true, "0.0.0.0" }))
+	})
+}
