@@ -1,0 +1,434 @@
+package hostsfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/strategy/strategytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A file is a hosts file for tests.
+type file struct {
+	t          testing.TB
+	path, text string
+}
+
+func newFile(tb testing.TB, nodes ...cluster.Node) *file {
+	tb.Helper()
+	f := &file{t: tb, path: filepath.Join(tb.TempDir(), "hosts")}
+	f.set(nodes...)
+	return f
+}
+
+// set replaces the file, as one should.
+func (f *file) set(nodes ...cluster.Node) {
+	f.t.Helper()
+	f.text = "# for a test\n"
+	for _, n := range nodes {
+		f.text += string(n) + "\n"
+	}
+	f.replace(f.text)
+}
+
+func (f *file) replace(text string) {
+	f.t.Helper()
+	f.must(os.WriteFile(f.path+".new", []byte(text), 0o600), os.Rename(f.path+".new", f.path))
+}
+
+func (f *file) must(errs ...error) {
+	f.t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// faults are those of a file that is at f.path, a folder of its own.
+func (f *file) faults() map[string]strategytest.Fault {
+	restore := func() { f.t.Helper(); f.must(os.RemoveAll(f.path)); f.replace(f.text) }
+	instead := func(text string) func() { return func() { f.t.Helper(); f.replace(text) } }
+	dir, away := filepath.Dir(f.path), filepath.Dir(f.path)+".away"
+	w := &writer{f: f}
+	f.t.Cleanup(w.stop)
+	faults := map[string]strategytest.Fault{
+		"gone":             {Break: func() { f.must(os.Remove(f.path)) }, Mend: restore},
+		"its folder gone":  {Break: func() { f.must(os.Rename(dir, away)) }, Mend: func() { f.must(os.Rename(away, dir)) }},
+		"too large":        {Break: instead(strings.Repeat("# x\n", maxSize/4+1)), Mend: restore},
+		"not text":         {Break: instead("10.0.0.2:4370\n\x00"), Mend: restore},
+		"a bad line":       {Break: func() { f.replace(f.text + "what is this?\n") }, Mend: restore},
+		"only bad lines":   {Break: instead("what is this?\n"), Mend: restore},
+		"a link to itself": {Break: func() { f.must(os.Remove(f.path), os.Symlink("hosts", f.path)) }, Mend: restore},
+		"a link to nothing": {Break: func() {
+			f.must(os.Symlink("nothing", f.path+".new"), os.Rename(f.path+".new", f.path))
+		}, Mend: restore},
+		"a folder":        {Break: func() { f.must(os.Remove(f.path), os.Mkdir(f.path, 0o700)) }, Mend: restore},
+		"written all day": {Break: w.start, Mend: func() { w.stop(); restore() }},
+	}
+	if os.Geteuid() > 0 { // whom a mode keeps from reading
+		faults["unreadable"] = strategytest.Fault{Break: func() { f.must(os.Chmod(f.path, 0)) }, Mend: func() { f.must(os.Chmod(f.path, 0o600)) }}
+	}
+	return faults
+}
+
+// A writer writes a file in place without an end.
+type writer struct {
+	f    *file
+	quit context.CancelFunc
+	wait sync.WaitGroup
+}
+
+// start returns once the file has no host any more.
+func (w *writer) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.quit = cancel
+	first := make(chan struct{})
+	w.wait.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			if err := os.WriteFile(w.f.path, []byte(strings.Repeat("#", i%1000)), 0o600); err != nil {
+				w.f.t.Error(err)
+			}
+			if i == 0 {
+				close(first)
+			}
+			pause(ctx, time.Millisecond)
+		}
+	})
+	<-first
+}
+
+func (w *writer) stop() {
+	if w.quit != nil {
+		w.quit()
+	}
+	w.wait.Wait()
+}
+
+func TestConformance(t *testing.T) {
+	for name, interval := range map[string]time.Duration{
+		"notified": time.Hour,
+		"polled":   20 * time.Millisecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+				tb.Helper()
+				f := newFile(tb, nodes...)
+				return strategytest.Source{Strategy: Strategy{Path: f.path, Interval: interval}, Set: f.set, Faults: f.faults()}
+			}})
+		})
+	}
+}
+
+// TestConformanceConfigMap has the file be in a volume as the kubelet writes
+// it: hosts -> ..data/hosts, ..data -> ..N, of which ..data is swapped.
+func TestConformanceConfigMap(t *testing.T) {
+	t.Parallel()
+	strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+		tb.Helper()
+		dir := tb.TempDir()
+		n := 0
+		set := func(nodes ...cluster.Node) {
+			f := newFile(tb, nodes...)
+			old := filepath.Join(dir, fmt.Sprintf("..%d", n))
+			n++
+			name := fmt.Sprintf("..%d", n)
+			f.must(os.Mkdir(filepath.Join(dir, name), 0o700), os.Rename(f.path, filepath.Join(dir, name, "hosts")),
+				os.Symlink(name, filepath.Join(dir, "..data_tmp")), os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")),
+				os.RemoveAll(old))
+		}
+		set(nodes...)
+		path := filepath.Join(dir, "hosts")
+		if err := os.Symlink("..data/hosts", path); err != nil {
+			tb.Fatal(err)
+		}
+		data := filepath.Join(dir, "..data")
+		gone := strategytest.Fault{
+			Break: func() { _ = os.Rename(data, data+"_away") },
+			Mend:  func() { _ = os.Rename(data+"_away", data) },
+		}
+		return strategytest.Source{
+			Strategy: Strategy{Path: path, Interval: time.Hour}, Set: set,
+			Faults: map[string]strategytest.Fault{"gone": gone},
+		}
+	}})
+}
+
+// A telling is a strategy that runs, and what it has told that hasn't been taken.
+type telling struct {
+	t    *testing.T
+	told chan cluster.Change
+}
+
+func start(t *testing.T, s Strategy) *telling {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	tell := &telling{t, make(chan cluster.Change, 1000)}
+	r := cluster.NewRoster("", nil, func(c cluster.Change) { tell.told <- c })
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if err := s.Run(ctx, r); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wait.Wait() })
+	return tell
+}
+
+// until waits for a change of a kind and returns it and what came before.
+func (tell *telling) until(kind cluster.ChangeKind) (is cluster.Change, before []cluster.Change) {
+	tell.t.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	for {
+		select {
+		case c := <-tell.told:
+			if c.Kind == kind {
+				return c, before
+			}
+			before = append(before, c)
+		case <-deadline.C:
+			tell.t.Fatalf("there is no %s, but %v", kind, before)
+		}
+	}
+}
+
+// TestFaultsAreNamed has a failure say which file, and what is wrong with it.
+func TestFaultsAreNamed(t *testing.T) {
+	for name, say := range map[string]string{
+		"gone":              "no such file",
+		"its folder gone":   "no such file",
+		"too large":         "more than 1048576 bytes",
+		"not text":          "it is not UTF-8 text",
+		"a bad line":        `hosts:3: transport: node "what is this?"`,
+		"only bad lines":    `hosts:1: transport: node "what is this?"`,
+		"a link to itself":  "too many levels of symbolic links",
+		"a link to nothing": "no such file",
+		"a folder":          "it is a folder; want a file",
+		"written all day":   "still being written after 2s; replace it by a rename",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS == "windows" && (strings.HasPrefix(say, "no such") || strings.HasPrefix(say, "too many levels")) {
+				say = "hosts"
+			}
+			f := newFile(t, "10.0.0.2:4370")
+			f.faults()[name].Break()
+			failed, before := start(t, Strategy{Path: f.path, Interval: time.Hour}).until(cluster.Failed)
+			if !strings.Contains(failed.Err.Error(), say) || !strings.Contains(failed.Err.Error(), f.path) {
+				t.Errorf("the failure is %q, want %q and %s in that", failed.Err, say, f.path)
+			}
+			for _, c := range before {
+				if c.Kind != cluster.Added || name != "a bad line" || !slices.Equal(c.Nodes, []cluster.Node{"10.0.0.2:4370"}) {
+					t.Errorf("it tells %v before", c)
+				}
+			}
+		})
+	}
+}
+
+// TestAtOnce has a change be told long before the poll.
+func TestAtOnce(t *testing.T) {
+	f := newFile(t, "10.0.0.2:4370")
+	tell := start(t, Strategy{Path: f.path, Interval: time.Hour})
+	tell.until(cluster.Replaced)
+	began := time.Now()
+	f.set("10.0.0.3:4370")
+	got, _ := tell.until(cluster.Replaced)
+	if want := []cluster.Node{"10.0.0.3:4370"}; !slices.Equal(got.Nodes, want) || time.Since(began) > 5*time.Second {
+		t.Errorf("after %s it tells %q, want %q", time.Since(began), got.Nodes, want)
+	}
+}
+
+// TestWrittenInPlace has a file that is truncated, written in part and then to
+// the end never pass for one of fewer nodes.
+func TestWrittenInPlace(t *testing.T) {
+	f := newFile(t, "10.0.0.2:4370", "10.0.0.3:4370")
+	tell := start(t, Strategy{Path: f.path, Interval: time.Hour})
+	first, _ := tell.until(cluster.Replaced)
+	for range 10 {
+		out, err := os.Create(f.path)
+		f.must(err)
+		for _, part := range []string{f.text[:20], f.text[20:], "10.0.0.4:4370\n"} {
+			_, err := out.WriteString(part)
+			f.must(err)
+		}
+		f.must(out.Close())
+		got, before := tell.until(cluster.Replaced)
+		for slices.Equal(got.Nodes, first.Nodes) { // as it was before, still
+			got, before = tell.until(cluster.Replaced)
+		}
+		if want := []cluster.Node{"10.0.0.2:4370", "10.0.0.3:4370", "10.0.0.4:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
+			t.Errorf("it tells %v and %q, want only %q", before, got.Nodes, want)
+		}
+		f.replace(f.text)
+		tell.until(cluster.Replaced)
+	}
+}
+
+// TestSettled states what is believed.
+func TestSettled(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size           int
+		age, unchanged time.Duration
+		want           bool
+	}{
+		"just written":                   {10, 0, 0, false},
+		"seen for a moment":              {10, 49 * time.Millisecond, 49 * time.Millisecond, false},
+		"seen for long enough":           {10, 50 * time.Millisecond, 50 * time.Millisecond, true},
+		"old":                            {10, 3 * time.Second, 0, true},
+		"not that old":                   {10, 2 * time.Second, 0, false},
+		"from the future":                {10, -time.Hour, 0, false},
+		"from the future, seen for long": {10, -time.Hour, 50 * time.Millisecond, true},
+		"empty":                          {0, 50 * time.Millisecond, 50 * time.Millisecond, false},
+		"empty, seen for long enough":    {0, time.Second, time.Second, true},
+		"empty and old":                  {0, 3 * time.Second, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := settled(tt.size, tt.age, tt.unchanged); got != tt.want {
+				t.Errorf("got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestEmpty has an empty file be an answer of nobody, in the end.
+func TestEmpty(t *testing.T) {
+	f := newFile(t)
+	f.replace("")
+	got, before := start(t, Strategy{Path: f.path}).until(cluster.Replaced)
+	if len(got.Nodes) > 0 || len(before) > 0 {
+		t.Errorf("it tells %v and %q, want nobody", before, got.Nodes)
+	}
+}
+
+// TestBusyFolder has changes of other files not be answers.
+func TestBusyFolder(t *testing.T) {
+	f := newFile(t, "10.0.0.2:4370")
+	tell := start(t, Strategy{Path: f.path, Interval: time.Hour})
+	tell.until(cluster.Replaced)
+	for i := range 50 {
+		f.must(os.WriteFile(filepath.Join(filepath.Dir(f.path), fmt.Sprint(i)), nil, 0o600))
+	}
+	f.set("10.0.0.3:4370")
+	got, before := tell.until(cluster.Replaced)
+	if want := []cluster.Node{"10.0.0.3:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
+		t.Errorf("it tells %v and %q, want %q", before, got.Nodes, want)
+	}
+}
+
+// TestSearch has the zero value find a file that is made after its start, and
+// stay with it.
+func TestSearch(t *testing.T) {
+	work, home := t.TempDir(), t.TempDir()
+	t.Chdir(work)
+	t.Setenv("HOME", home)
+	t.Setenv("USERPROFILE", home)
+	if _, err := os.Stat("/etc/cluster/hosts"); err == nil {
+		t.Fatal("this machine has an /etc/cluster/hosts; the test can't have none found")
+	}
+	tell := start(t, Strategy{Interval: time.Hour})
+	failed, before := tell.until(cluster.Failed)
+	for _, place := range []string{filepath.Join(home, ".hosts"), ".hosts, ", "set Path"} {
+		if !strings.Contains(failed.Err.Error(), place) || !errors.Is(failed.Err, fs.ErrNotExist) || len(before) > 0 {
+			t.Errorf("it tells %v and fails with %q, want %q in that", before, failed.Err, place)
+		}
+	}
+	atHome := &file{t: t, path: filepath.Join(home, ".hosts")}
+	atHome.set("10.0.0.2:4370")
+	if got, _ := tell.until(cluster.Replaced); !slices.Equal(got.Nodes, []cluster.Node{"10.0.0.2:4370"}) {
+		t.Errorf("it tells %q, want what the one at home says", got.Nodes)
+	}
+	atWork := &file{t: t, path: filepath.Join(work, ".hosts")}
+	atWork.set("10.0.0.3:4370")
+	atHome.must(os.Remove(atHome.path))
+	if failed, before := tell.until(cluster.Failed); len(before) > 0 || !strings.Contains(failed.Err.Error(), atHome.path) {
+		t.Errorf("it tells %v and fails with %v, want a failure that names %s", before, failed.Err, atHome.path)
+	}
+	if got, _ := start(t, Strategy{Interval: time.Hour}).until(cluster.Replaced); !slices.Equal(got.Nodes, []cluster.Node{"10.0.0.3:4370"}) {
+		t.Errorf("another Run tells %q, want what the first place says", got.Nodes)
+	}
+}
+
+// TestPlaces has the order of the search, and what is unknown left out.
+func TestPlaces(t *testing.T) {
+	is := func(dir string) func() (string, error) { return func() (string, error) { return dir, nil } }
+	unknown := func() (string, error) { return "", fs.ErrPermission }
+	work, home := t.TempDir(), t.TempDir()
+	etc := []string{"/etc/cluster/hosts"}
+	if runtime.GOOS == "windows" {
+		etc = nil
+	}
+	for name, tt := range map[string]struct {
+		work, home func() (string, error)
+		want       []string // nil: an error
+	}{
+		"all":                   {is(work), is(home), append([]string{filepath.Join(work, ".hosts"), filepath.Join(home, ".hosts")}, etc...)},
+		"no home":               {is(work), unknown, append([]string{filepath.Join(work, ".hosts")}, etc...)},
+		"a home that isn't one": {is(work), is("."), append([]string{filepath.Join(work, ".hosts")}, etc...)},
+		"no working directory":  {unknown, is(home), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := search(tt.work, tt.home)
+			if !slices.Equal(got, tt.want) || (err == nil) != (tt.want != nil) {
+				t.Errorf("got %q and %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestRelative has a relative Path be from the working directory at the start.
+func TestRelative(t *testing.T) {
+	f := newFile(t, "10.0.0.2:4370")
+	t.Chdir(filepath.Dir(f.path))
+	tell := start(t, Strategy{Path: "hosts", Interval: time.Hour})
+	tell.until(cluster.Replaced)
+	t.Chdir(t.TempDir())
+	f.set("10.0.0.3:4370")
+	if got, before := tell.until(cluster.Replaced); len(before) > 0 || !slices.Equal(got.Nodes, []cluster.Node{"10.0.0.3:4370"}) {
+		t.Errorf("it tells %v and %q, want what the same file says", before, got.Nodes)
+	}
+}
+
+// TestValidate has each mistake named by field and value, with what would be
+// right, and Run return it.
+func TestValidate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		strategy Strategy
+		says     string // empty: it is right
+	}{
+		"the zero value":     {Strategy{}, ""},
+		"all fields":         {Strategy{Path: "/no/such/file", Port: 65535, Interval: time.Minute}, ""},
+		"a port too big":     {Strategy{Port: 65536}, "Port is 65536; want 1 to 65535, or 0"},
+		"a port below 0":     {Strategy{Port: -1}, "Port is -1; want 1 to 65535, or 0"},
+		"a negative polling": {Strategy{Interval: -time.Second}, "Interval is -1s; want more than zero, or 0 for 5s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := tt.strategy.Validate()
+			if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("the error is %v, want %q in that", err, tt.says)
+			}
+			if err == nil {
+				return
+			}
+			r := cluster.NewRoster("", nil, func(c cluster.Change) { t.Errorf("Run tells %v", c) })
+			if ran := tt.strategy.Run(t.Context(), r); ran == nil || ran.Error() != err.Error() {
+				t.Errorf("Run returns %v, want the error of Validate", ran)
+			}
+		})
+	}
+}

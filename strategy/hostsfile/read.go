@@ -1,0 +1,124 @@
+package hostsfile
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+)
+
+const (
+	// maxSize bounds a file; it is some 60,000 hosts.
+	maxSize = 1 << 20
+	// settle and settleEmpty are how long a file must have stayed the same to be
+	// believed.
+	settle      = 50 * time.Millisecond
+	settleEmpty = time.Second
+	// old is the age from which it is believed at once. It is more than the 2 s
+	// to which FAT rounds times.
+	old = 3 * time.Second
+	// patience is how long a file that keeps changing is waited for.
+	patience = 2 * time.Second
+)
+
+// content is what was read of a file, and what the file was then.
+type content struct {
+	data  []byte
+	info  fs.FileInfo
+	whole bool // it didn't change while it was read
+}
+
+// read returns what the file holds once that has settled. Its error says which
+// file, and what is wrong with it.
+func read(ctx context.Context, path string) (content, error) {
+	var last content
+	var since time.Time // when last was first seen
+	for began := time.Now(); ; {
+		c, err := readOnce(path)
+		if err != nil {
+			return content{}, fmt.Errorf("hostsfile: %w", err)
+		}
+		if !c.whole || !last.whole || !same(c.info, last.info) {
+			since = time.Now()
+		}
+		if c.whole && settled(len(c.data), time.Since(c.info.ModTime()), time.Since(since)) {
+			return c, nil
+		}
+		if time.Since(began) > patience {
+			return content{}, fmt.Errorf("hostsfile: %s is still being written after %s; replace it by a rename", path, patience)
+		}
+		last = c
+		if !pause(ctx, settle) {
+			return content{}, context.Cause(ctx)
+		}
+	}
+}
+
+// settled reports whether a file of a size is to be believed that was last
+// written some time ago, by the clock of its file system, and that has been seen
+// unchanged for some time.
+func settled(size int, age, unchanged time.Duration) bool {
+	if size == 0 {
+		return unchanged >= settleEmpty || age >= old
+	}
+	return unchanged >= settle || age >= old
+}
+
+func readOnce(path string) (content, error) {
+	if info, err := os.Stat(path); err != nil { // before Open, which would wait for a pipe's writer
+		return content{}, err
+	} else if !info.Mode().IsRegular() {
+		return content{}, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is %s; want a file", kind(info.Mode()))}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return content{}, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	before, err := f.Stat()
+	if err != nil {
+		return content{}, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return content{}, err
+	}
+	if len(data) > maxSize {
+		return content{}, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has more than %d bytes", maxSize)}
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return content{}, err
+	}
+	return content{data, after, same(before, after)}, nil
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a folder"
+	case m&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	default:
+		return "no regular file (" + m.String() + ")"
+	}
+}
+
+// same reports whether a file is the same and has not been written.
+func same(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// pause waits for d, and reports false if ctx is done before that.
+func pause(ctx context.Context, d time.Duration) bool {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
