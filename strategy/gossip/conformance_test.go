@@ -20,15 +20,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // onLoopback is a strategy that nothing else on this machine or its network
 // hears: on loopback, by a free port and a group of the tests' own.
-func onLoopback(t testing.TB) gossip.Strategy {
-	t.Helper()
+func onLoopback(tb testing.TB) gossip.Strategy {
+	tb.Helper()
 	free, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	port := free.LocalAddr().(*net.UDPAddr).Port
 	if err := free.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return gossip.Strategy{
 		Secrets: []string{testSecret}, Port: port, Groups: []string{"233.252.1.199"},
@@ -38,15 +38,15 @@ func onLoopback(t testing.TB) gossip.Strategy {
 
 // A crowd are nodes that gossip.
 type crowd struct {
-	t        testing.TB
+	tb       testing.TB
 	strategy gossip.Strategy
 	stops    map[cluster.Node]func()
 }
 
-func newCrowd(t testing.TB, s gossip.Strategy, nodes ...cluster.Node) *crowd {
-	t.Helper()
-	c := &crowd{t: t, strategy: s, stops: map[cluster.Node]func(){}}
-	t.Cleanup(func() { c.set() })
+func newCrowd(tb testing.TB, s gossip.Strategy, nodes ...cluster.Node) *crowd {
+	tb.Helper()
+	c := &crowd{tb: tb, strategy: s, stops: map[cluster.Node]func(){}}
+	tb.Cleanup(func() { c.set() })
 	c.set(nodes...)
 	return c
 }
@@ -74,7 +74,7 @@ func (c *crowd) start(self cluster.Node) (stop func()) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		if err := c.strategy.Run(ctx, cluster.NewRoster(self, nil, func(cluster.Change) {})); err != nil {
-			c.t.Errorf("Run of %s returns %v", self, err)
+			c.tb.Errorf("Run of %s returns %v", self, err)
 		}
 	})
 	return func() {
@@ -87,10 +87,11 @@ func (c *crowd) start(self cluster.Node) (stop func()) {
 func TestConformance(t *testing.T) {
 	harness := func(change func(*gossip.Strategy)) strategytest.Harness {
 		return strategytest.Harness{
-			New: func(t testing.TB, nodes ...cluster.Node) strategytest.Source {
-				s := onLoopback(t)
+			New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+				tb.Helper()
+				s := onLoopback(tb)
 				change(&s)
-				c := newCrowd(t, s, nodes...)
+				c := newCrowd(tb, s, nodes...)
 				return strategytest.Source{Strategy: s, Set: c.set}
 			},
 			// Loopback ones, as of others the strategy would have to dial this machine.

@@ -133,11 +133,11 @@ func (s Strategy) Run(ctx context.Context, r *cluster.Roster) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
 	s = s.withDefaults()
 	links, err := s.open(ctx)
+	if ctx.Err() != nil {
+		return closeAll(links)
+	}
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-func (s *Strategy) checkSecrets() error {
+func (s Strategy) checkSecrets() error {
 	switch {
 	case s.Insecure && len(s.Secrets) > 0:
 		return fmt.Errorf("gossip: Insecure is true and Secrets has %d: set one of the two", len(s.Secrets))
@@ -179,7 +179,7 @@ func (s *Strategy) checkSecrets() error {
 	return nil
 }
 
-func (s *Strategy) checkNumbers() error {
+func (s Strategy) checkNumbers() error {
 	var errs []error
 	if len(s.Cluster) > maxCluster {
 		errs = append(errs, fmt.Errorf("gossip: Cluster has %d bytes; want at most %d", len(s.Cluster), maxCluster))
@@ -200,7 +200,7 @@ func (s *Strategy) checkNumbers() error {
 }
 
 // families returns the group of each address family that is used.
-func (s *Strategy) families() ([]netip.Addr, error) {
+func (s Strategy) families() ([]netip.Addr, error) {
 	if s.BroadcastOnly {
 		if s.Groups != nil {
 			return nil, fmt.Errorf("gossip: BroadcastOnly is true and Groups is %q: set one of the two", s.Groups)
@@ -228,7 +228,7 @@ func (s *Strategy) families() ([]netip.Addr, error) {
 	return groups, nil
 }
 
-func (s *Strategy) checkInterfaces() error {
+func (s Strategy) checkInterfaces() error {
 	_, interfaceErr := expand("Interface", s.Interface)
 	found, addrErr := expand("IfAddr", s.IfAddr)
 	if addrErr == nil && !strings.Contains(s.IfAddr, "{{") && found != "" {
@@ -251,7 +251,7 @@ func expand(field, text string) (string, error) {
 	return strings.TrimSpace(out), nil
 }
 
-func (s *Strategy) checkAdvertise() error {
+func (s Strategy) checkAdvertise() error {
 	if len(s.Advertise) == 0 {
 		return nil
 	}

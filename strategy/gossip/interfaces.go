@@ -73,7 +73,7 @@ type choice struct {
 }
 
 // choose expands what the strategy says about interfaces.
-func (s *Strategy) choose() (choice, error) {
+func (s Strategy) choose() (choice, error) {
 	var c choice
 	text, err := expand("Interface", s.Interface)
 	if err != nil {

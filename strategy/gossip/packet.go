@@ -35,8 +35,8 @@ const (
 type mode byte
 
 const (
-	sealed mode = 'S'
-	clear  mode = 'C'
+	modeSealed mode = 'S'
+	modeClear  mode = 'C'
 )
 
 // What is wrong with a packet that is dropped.
@@ -72,7 +72,7 @@ func parseHeader(packet []byte) (h header, body []byte, err error) {
 	}
 	rest := packet[len(magic):]
 	h.mode = mode(rest[1])
-	if rest[0] != version || h.mode != sealed && h.mode != clear {
+	if rest[0] != version || h.mode != modeSealed && h.mode != modeClear {
 		return header{}, nil, errMalformed
 	}
 	copy(h.instance[:], rest[2:])
@@ -112,7 +112,7 @@ func (m message) append(b []byte) []byte {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(n)))
 		b = append(b, n...)
 	}
-	fit := (maxBody - (len(b) - start) - 1) / mentionSize
+	fit := max(0, (maxBody-(len(b)-start)-1)/mentionSize)
 	heard := m.heard[:min(len(m.heard), fit)]
 	b = append(b, byte(len(heard)))
 	for _, h := range heard {

@@ -68,11 +68,11 @@ func nonce(counter uint64) []byte {
 
 // seal makes a packet; a nil key leaves it in the clear.
 func seal(key cipher.AEAD, i instance, counter uint64, m message) []byte {
-	h := header{mode: clear, instance: i, counter: counter}
+	h := header{mode: modeClear, instance: i, counter: counter}
 	if key == nil {
 		return m.append(h.append(make([]byte, 0, maxPacket)))
 	}
-	h.mode = sealed
+	h.mode = modeSealed
 	packet := h.append(make([]byte, 0, maxPacket))
 	return key.Seal(packet, nonce(counter), m.append(nil), packet)
 }
@@ -83,13 +83,13 @@ func seal(key cipher.AEAD, i instance, counter uint64, m message) []byte {
 func (k keyring) open(packet []byte, h header, known cipher.AEAD) (message, cipher.AEAD, error) {
 	head, body := packet[:headerSize], packet[headerSize:]
 	if len(k.secrets) == 0 {
-		if h.mode != clear {
+		if h.mode != modeClear {
 			return message{}, nil, errForged
 		}
 		m, err := parseMessage(body)
 		return m, nil, err
 	}
-	if h.mode != sealed {
+	if h.mode != modeSealed {
 		return message{}, nil, errForged
 	}
 	if known != nil {
