@@ -76,55 +76,26 @@ func TestRule10_HooksMayCallEverything(t *testing.T) {
 		var sup *Supervisor
 		var current atomic.Pointer[[]Topology]
 		var called sync.Map
+		started := make(chan struct{})
 		everything := func(what string) {
+			<-started
 			called.Store(what, true)
 			_ = sup.Apply(*current.Load())
-			_, _ = sup.Status(), sup.Nodes()
-			_ = sup.Mesh()
+			_, _, _ = sup.Status(), sup.Nodes(), sup.Mesh()
 			ctx, cancel := context.WithCancel(t.Context())
 			sup.Events(ctx)
 			cancel()
 			_ = sup.WaitNodes(ctx, 99)
 		}
-		linked := map[Node]bool{}
-		var mu sync.Mutex
-		started := make(chan struct{})
-		hook := func(what string, n Node, on bool) error {
-			<-started
-			everything(what)
-			mu.Lock()
-			defer mu.Unlock()
-			if n != "" {
-				linked[n] = on
-			}
-			return nil
-		}
-		topologies := []Topology{{
-			Name: "hooks",
-			Strategy: &wrapped{Poll(time.Second, func(context.Context) ([]Node, error) {
-				<-started
-				everything("lookup")
-				return nodes("a:1"), nil
-			})}, // which Apply can compare
-			Connect:    func(_ context.Context, n Node) error { return hook("Connect", n, true) },
-			Disconnect: func(_ context.Context, n Node) error { return hook("Disconnect", n, false) },
-			ListNodes: func(context.Context) ([]Node, error) {
-				_ = hook("ListNodes", "", false)
-				mu.Lock()
-				defer mu.Unlock()
-				var list []Node
-				for n, on := range linked {
-					if on {
-						list = append(list, n)
-					}
-				}
-				return list, nil
-			},
-		}}
+		f := &funcs{fail: func(op string, _ Node) error { everything(op); return nil }}
+		poll := Poll(time.Second, func(context.Context) ([]Node, error) {
+			everything("lookup")
+			return nodes("a:1"), nil
+		})
+		topologies := []Topology{f.topology("hooks", &wrapped{poll})} // a pointer, which Apply can compare
 		current.Store(&topologies)
-		logs := slog.New(handlerFunc(func() { <-started; everything("log") }))
 		var err error
-		sup, err = Start(t.Context(), topologies, WithLogger(logs))
+		sup, err = Start(t.Context(), topologies, WithLogger(slog.New(handlerFunc(func() { everything("log") }))))
 		if err != nil {
 			t.Fatal(err)
 		}

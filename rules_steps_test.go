@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -162,7 +163,11 @@ func TestRule06_ALinkOfAnotherNameIsNotCut(t *testing.T) {
 		t.Errorf("cuts %v, though robert:1 is the same", fx.cuts)
 	}
 	x.apply(c.now, Change{Kind: Removed, Nodes: nodes("robert:1")})
-	if fx := c.step(); !slices.Equal(fx.cuts, nodes("b:1")) && c.targets["robert:1"] == nil {
+	if fx := c.step(); !slices.Equal(fx.cancels, nodes("robert:1")) || len(fx.cuts) > 0 {
+		t.Errorf("cancels %v, want robert:1, before it cuts %v", fx.cancels, fx.cuts)
+	}
+	c.connected(c.now, "robert:1", nodes("b:1"), context.Canceled)
+	if fx := c.step(); !slices.Equal(fx.cuts, nodes("b:1")) {
 		t.Errorf("cuts %v, want b:1, which nobody wants", fx.cuts)
 	}
 }
