@@ -45,6 +45,7 @@ const (
 	maxProven   = 4096
 	maxUnproven = 1024
 	maxOwed     = 1024
+	maxReminded = 32
 	maxLeaving  = 4096
 )
 
@@ -214,16 +215,20 @@ func (s *state) depart(now time.Time, p *sender) {
 
 // owe has an instance mentioned in an answer soon.
 func (s *state) owe(now time.Time, m mention) {
+	s.addOwed(m)
+	if s.answer.IsZero() {
+		spread := min(answerSpread+time.Duration(s.proven.len())*answerSpreadPerNode, maxAnswerSpread)
+		s.answer = later(now.Add(time.Duration(s.random()*float64(spread))), s.sent.Add(minGap))
+	}
+}
+
+func (s *state) addOwed(m mention) {
 	i := slices.IndexFunc(s.owed, func(o mention) bool { return o.instance == m.instance })
 	switch {
 	case i >= 0:
 		s.owed[i] = m
 	case len(s.owed) < maxOwed:
 		s.owed = append(s.owed, m)
-	}
-	if s.answer.IsZero() {
-		spread := min(answerSpread+time.Duration(s.proven.len())*answerSpreadPerNode, maxAnswerSpread)
-		s.answer = later(now.Add(time.Duration(s.random()*float64(spread))), s.sent.Add(minGap))
 	}
 }
 
@@ -233,6 +238,18 @@ type todo struct {
 	add    []cluster.Node // for the roster
 	remove []cluster.Node
 	report bool // add is an answer even if it is empty
+}
+
+// remind has a heartbeat ask those again that have not mentioned us: what they
+// were asked, or their answer, may be lost.
+func (s *state) remind(now time.Time) {
+	for e := s.unproven.order.Front(); e != nil && len(s.owed) < maxReminded; e = e.Next() {
+		p := e.Value.(*sender) //nolint:forcetypeassert // the list holds nothing else
+		if now.Sub(p.heard) > missedHeartbeats*s.interval {
+			return
+		}
+		s.addOwed(mention{instance: p.id, asks: true})
+	}
 }
 
 // step returns what is due.
@@ -248,6 +265,7 @@ func (s *state) step(now time.Time) todo {
 	if do.send = !now.Before(s.sendAt()); do.send {
 		s.sent = now
 		if !now.Before(s.heartbeat) {
+			s.remind(now)
 			s.heartbeat = now.Add(jitter(s.gap, s.random()))
 			s.gap = min(2*s.gap, s.interval)
 		}
