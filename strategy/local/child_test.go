@@ -21,22 +21,37 @@ const (
 	envLimit = "CLUSTER_LOCAL_TEST_FULL" // it can't write to files until its standard input ends
 )
 
-// child runs the strategy until it is killed, and prints what fails.
+// child runs the strategy until it is killed, and prints what that tells.
 func child(dir string) {
+	self := cluster.Node(os.Getenv(envSelf))
 	lift := func() {}
 	if os.Getenv(envLimit) != "" {
 		lift = forbidWrites()
+		attempts(dir, self)
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		lift()
 	}()
-	r := cluster.NewRoster(cluster.Node(os.Getenv(envSelf)), nil, func(c cluster.Change) {
+	r := cluster.NewRoster(self, nil, func(c cluster.Change) {
 		fmt.Println(c.Kind, c.Nodes, c.Err)
 	})
 	if err := (Strategy{Dir: dir}).Run(context.Background(), r); err != nil {
 		fmt.Println(err)
 	}
+}
+
+// attempts prints how two looks at the registry fail, and what is there then.
+func attempts(dir string, self cluster.Node) {
+	path, _ := Strategy{Dir: dir}.folder()
+	g := &registry{path: path, self: self}
+	for range 2 {
+		_, err := g.look()
+		fmt.Println(err)
+	}
+	g.close()
+	left, err := os.ReadDir(path)
+	fmt.Println(len(left), err)
 }
 
 // spawn starts one.

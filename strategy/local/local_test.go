@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/internal/pathwatch"
 	"github.com/libcluster-go/cluster/strategy/strategytest"
 )
 
@@ -429,8 +430,11 @@ func BenchmarkLook(b *testing.B) {
 			}
 			c := newCrowd(b, b.TempDir(), nodes...)
 			g := c.members[0]
+			w := pathwatch.New()
+			defer w.Close()
 			b.ReportAllocs()
 			for b.Loop() {
+				must(b, w.Aim(g.inside()))
 				if got, err := g.look(); err != nil || len(got) != n {
 					b.Fatal(got, err)
 				}

@@ -98,10 +98,22 @@ func (g *registry) register() error {
 	id := rand.Text()
 	e, err := g.publish(id+tempSuffix, id+suffix)
 	if err != nil {
-		return fmt.Errorf("local: registry %s: register %s: %w", g.path, g.self, err)
+		return fmt.Errorf("local: registry %s: register %s: %w", g.path, g.self, withoutPath(err))
 	}
 	g.own = e
 	return nil
+}
+
+// withoutPath leaves out the path of a file that has another name each time, so
+// that the same failure reads the same.
+func withoutPath(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s: %w", p.Op, p.Err)
+	}
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
+		return fmt.Errorf("%s: %w", l.Op, l.Err)
+	}
+	return err
 }
 
 func (g *registry) publish(temp, name string) (*entry, error) {
