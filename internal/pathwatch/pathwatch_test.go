@@ -192,3 +192,30 @@ func TestAim(t *testing.T) {
 		t.Errorf("it watches %q, want %q", got, other)
 	}
 }
+
+// TestAimAgain has a folder be watched again whose watch has ended, or is on
+// what had its name before, though the change wasn't notified.
+func TestAimAgain(t *testing.T) {
+	for name, change := range map[string]func(*Watcher, tree){
+		"nothing":              func(*Watcher, tree) {},
+		"the watch has ended":  func(w *Watcher, tr tree) { must(tr.t, w.notify.Remove(tr.path("a/b"))) },
+		"renamed further up":   func(_ *Watcher, tr tree) { tr.lay("c/", "c/b/"); tr.rename("a", "d"); tr.rename("c", "a") },
+		"gone, and made again": func(_ *Watcher, tr tree) { tr.clear(); tr.lay("a/", "a/b/") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTree(t, "a/", "a/b/")
+			path := tr.path("a/b/hosts")
+			w := New()
+			defer w.Close()
+			must(t, w.Aim(path))
+			change(w, tr)
+			must(t, w.Aim(path))
+			tr.write("a/b/hosts", "new")
+			select {
+			case <-w.Changed():
+			case <-time.After(10 * time.Second):
+				t.Error("no change is notified")
+			}
+		})
+	}
+}

@@ -316,18 +316,32 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// TestBusyFolder has changes of other files not be answers.
-func TestBusyFolder(t *testing.T) {
-	f := newFile(t, "10.0.0.2:4370")
-	tell := start(t, Strategy{Path: f.path, Interval: time.Hour})
-	tell.until(cluster.Replaced)
-	for i := range 50 {
-		f.must(os.WriteFile(filepath.Join(filepath.Dir(f.path), fmt.Sprint(i)), nil, 0o600))
-	}
-	f.set("10.0.0.3:4370")
-	got, before := tell.until(cluster.Replaced)
-	if want := []cluster.Node{"10.0.0.3:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
-		t.Errorf("it tells %v and %q, want %q", before, got.Nodes, want)
+// TestUnchanged has the file be read at a notification only if that is about it.
+func TestUnchanged(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(f *file)
+		want   bool
+	}{
+		"another file":    {func(f *file) { f.must(os.WriteFile(f.path+".other", nil, 0o600)) }, true},
+		"replaced":        {func(f *file) { f.replace(f.text) }, false},
+		"longer":          {func(f *file) { f.must(os.WriteFile(f.path, []byte(f.text+"#"), 0o600)) }, false},
+		"of another time": {func(f *file) { f.must(os.Chtimes(f.path, time.Time{}, time.Now().Add(time.Hour))) }, false},
+		"gone":            {func(f *file) { f.must(os.Remove(f.path)) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFile(t)
+			told, err := os.Stat(f.path)
+			f.must(err)
+			tt.change(f)
+			followed := follower{path: f.path, told: told}
+			if got := followed.unchanged(); got != tt.want {
+				t.Errorf("unchanged is %t, want %t", got, tt.want)
+			}
+			followed.told = nil
+			if followed.unchanged() {
+				t.Error("after a failure it isn't read again")
+			}
+		})
 	}
 }
 
