@@ -194,7 +194,7 @@ func (f *follower) unchanged() bool {
 		return false
 	}
 	info, err := os.Stat(f.path)
-	return err == nil && same(info, f.told)
+	return err == nil && same(info, f.told) && info.Mode() == f.told.Mode()
 }
 
 // look reads the file and tells what it says.

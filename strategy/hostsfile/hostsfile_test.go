@@ -326,6 +326,7 @@ func TestUnchanged(t *testing.T) {
 		"replaced":        {func(f *file) { f.replace(f.text) }, false},
 		"longer":          {func(f *file) { f.must(os.WriteFile(f.path, []byte(f.text+"#"), 0o600)) }, false},
 		"of another time": {func(f *file) { f.must(os.Chtimes(f.path, time.Time{}, time.Now().Add(time.Hour))) }, false},
+		"of another mode": {func(f *file) { f.must(os.Chmod(f.path, 0o400)) }, false},
 		"gone":            {func(f *file) { f.must(os.Remove(f.path)) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
