@@ -93,7 +93,7 @@ func (l *etherLink) receive(buf []byte) (int, origin, error) {
 	}
 }
 
-func (l *etherLink) refresh() error { return nil }
+func (l *etherLink) refresh() (bool, error) { return false, nil }
 
 func (l *etherLink) close() error {
 	l.ether.set(func(e *ether) {

@@ -93,13 +93,13 @@ func newFlood(t *testing.T, s gossip.Strategy) *flood {
 		_, _ = random.Read(b)
 		return b
 	}
-	real := record(t, s)
-	changed := bytes.Clone(real)
+	recorded := record(t, s)
+	changed := bytes.Clone(recorded)
 	return &flood{t: t, conn: conn, kinds: []func() []byte{
 		func() []byte { return noise(make([]byte, 200)) },
 		func() []byte { return append([]byte("clg\x01S"), noise(make([]byte, 200))...) },
 		func() []byte { noise(changed[len(changed)-16:]); return changed },
-		func() []byte { return real },
+		func() []byte { return recorded },
 	}}
 }
 

@@ -68,7 +68,7 @@ func listInterfaces() ([]netInterface, error) {
 
 // A choice says which interfaces are used; its zero value takes all.
 type choice struct {
-	interfaces []string   // names or addresses; nil: all
+	interfaces []string   // names or addresses; none: all
 	ifAddr     netip.Addr // of the only one; invalid or unspecified: all
 }
 
@@ -104,7 +104,7 @@ func (c *choice) takes(i *netInterface) bool {
 	if c.ifAddr.IsValid() && !c.ifAddr.IsUnspecified() && !i.has(c.ifAddr) {
 		return false
 	}
-	return c.interfaces == nil || slices.ContainsFunc(c.interfaces, has)
+	return len(c.interfaces) == 0 || slices.ContainsFunc(c.interfaces, has)
 }
 
 func (i *netInterface) has(ip netip.Addr) bool {

@@ -66,21 +66,21 @@ func (h header) append(b []byte) []byte {
 }
 
 // parseHeader does the cheap checks: of length, format, version and mode.
-func parseHeader(packet []byte) (h header, body []byte, err error) {
+func parseHeader(packet []byte) (h header, err error) {
 	if len(packet) < headerSize || len(packet) > maxPacket || string(packet[:len(magic)]) != magic {
-		return header{}, nil, errMalformed
+		return header{}, errMalformed
 	}
 	rest := packet[len(magic):]
 	h.mode = mode(rest[1])
 	if rest[0] != version || h.mode != modeSealed && h.mode != modeClear {
-		return header{}, nil, errMalformed
+		return header{}, errMalformed
 	}
 	copy(h.instance[:], rest[2:])
 	h.counter = binary.BigEndian.Uint64(rest[2+len(h.instance):])
 	if h.counter == 0 {
-		return header{}, nil, errMalformed
+		return header{}, errMalformed
 	}
-	return h, packet[headerSize:], nil
+	return h, nil
 }
 
 // A message is the body of a packet.

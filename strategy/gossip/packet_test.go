@@ -20,10 +20,9 @@ const (
 	secretB = "another secret of the tests"
 )
 
-var (
-	instanceA = instance{0xaa, 1, 2, 3}
-	instanceB = instance{0xbb, 4, 5, 6}
-)
+// Two instances; what is in them is of no matter.
+func instanceA() instance { return instance{0xaa, 1, 2, 3} }
+func instanceB() instance { return instance{0xbb, 4, 5, 6} }
 
 func keys(tb testing.TB, secrets ...string) keyring {
 	tb.Helper()
@@ -49,7 +48,7 @@ func sealWith(tb testing.TB, secret string, i instance, counter uint64, m messag
 }
 
 func openWith(k keyring, packet []byte) (message, error) {
-	h, _, err := parseHeader(packet)
+	h, err := parseHeader(packet)
 	if err != nil {
 		return message{}, err
 	}
@@ -70,12 +69,12 @@ func TestMessage(t *testing.T) {
 		"dual stack":        {message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370", "[2001:db8::1]:4370"}}, nil},
 		"a long cluster":    {message{cluster: strings.Repeat("c", maxCluster), nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
 		"any cluster":       {message{cluster: "\x00\xff", nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
-		"mentions":          {message{cluster: "c", nodes: []cluster.Node{"10.0.0.1:4370"}, heard: []mention{{instanceA, true}, {instanceB, false}}}, nil},
+		"mentions":          {message{cluster: "c", nodes: []cluster.Node{"10.0.0.1:4370"}, heard: []mention{{instanceA(), true}, {instanceB(), false}}}, nil},
 		"too many mentions": {message{cluster: "c", nodes: []cluster.Node{"10.0.0.1:4370"}, heard: many}, func(m *message) { m.heard = m.heard[:m.mentions()] }},
 	} {
 		for _, secret := range []string{secretA, ""} {
 			t.Run(fmt.Sprintf("%s/sealed %t", name, secret != ""), func(t *testing.T) {
-				packet := sealWith(t, secret, instanceA, 7, tt.sent)
+				packet := sealWith(t, secret, instanceA(), 7, tt.sent)
 				if len(packet) > maxPacket {
 					t.Errorf("the packet has %d bytes, more than %d", len(packet), maxPacket)
 				}
@@ -100,7 +99,7 @@ func TestMessage(t *testing.T) {
 
 // TestSealedSaysNothing has no part of the body be seen from outside.
 func TestSealedSaysNothing(t *testing.T) {
-	packet := sealWith(t, secretA, instanceA, 1, message{cluster: "payments", nodes: []cluster.Node{"web@10.0.0.1:4370"}})
+	packet := sealWith(t, secretA, instanceA(), 1, message{cluster: "payments", nodes: []cluster.Node{"web@10.0.0.1:4370"}})
 	for _, part := range []string{"payments", "web", "10.0.0.1", "4370", secretA} {
 		if bytes.Contains(packet, []byte(part)) {
 			t.Errorf("the packet shows %q", part)
@@ -111,8 +110,8 @@ func TestSealedSaysNothing(t *testing.T) {
 // TestOpenRefuses has each kind of bad packet dropped for what it is.
 func TestOpenRefuses(t *testing.T) {
 	hello := message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}}
-	good := sealWith(t, secretA, instanceA, 1, hello)
-	inClear := sealWith(t, "", instanceA, 1, hello)
+	good := sealWith(t, secretA, instanceA(), 1, hello)
+	inClear := sealWith(t, "", instanceA(), 1, hello)
 	changed := func(packet []byte, i int, to byte) []byte {
 		p := slices.Clone(packet)
 		p[i] = to
@@ -166,13 +165,13 @@ func TestRotation(t *testing.T) {
 	steps := [][]string{{secretA}, {secretB, secretA}, {secretB}}
 	for i, from := range steps {
 		for j, to := range steps {
-			sealers, err := keys(t, from...).sealers(instanceA)
+			sealers, err := keys(t, from...).sealers(instanceA())
 			if err != nil {
 				t.Fatal(err)
 			}
 			opened := 0
 			for n, key := range sealers {
-				if _, err := openWith(keys(t, to...), seal(key, instanceA, uint64(n+1), hello)); err == nil {
+				if _, err := openWith(keys(t, to...), seal(key, instanceA(), uint64(n+1), hello)); err == nil {
 					opened++
 				}
 			}
@@ -188,14 +187,14 @@ func TestRotation(t *testing.T) {
 func TestKnownKey(t *testing.T) {
 	k := keys(t, secretB, secretA)
 	hello := message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}}
-	first := sealWith(t, secretA, instanceA, 1, hello)
-	h, _, _ := parseHeader(first)
+	first := sealWith(t, secretA, instanceA(), 1, hello)
+	h, _ := parseHeader(first)
 	_, known, err := k.open(first, h, nil)
 	if err != nil || known == nil {
 		t.Fatalf("the first opens with %v, %v", known, err)
 	}
-	second := sealWith(t, secretB, instanceA, 2, hello)
-	h, _, _ = parseHeader(second)
+	second := sealWith(t, secretB, instanceA(), 2, hello)
+	h, _ = parseHeader(second)
 	if _, _, err := k.open(second, h, known); err != nil {
 		t.Errorf("the second, of another secret, does not open: %v", err)
 	}
@@ -203,7 +202,7 @@ func TestKnownKey(t *testing.T) {
 
 // TestTrailingBytes has those of later versions ignored.
 func TestTrailingBytes(t *testing.T) {
-	packet := sealWith(t, "", instanceA, 1, message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}})
+	packet := sealWith(t, "", instanceA(), 1, message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}})
 	if _, err := openWith(keyring{}, append(packet, 1, 2, 3)); err != nil {
 		t.Errorf("it is refused: %v", err)
 	}
@@ -358,10 +357,10 @@ func TestVectors(t *testing.T) {
 // FuzzPacket has no packet, sealed or in the clear, do harm, and whatever is
 // understood be understood the same when it is sent again.
 func FuzzPacket(f *testing.F) {
-	hello := message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370", "[2001:db8::1]:4370"}, heard: []mention{{instanceB, true}}}
-	f.Add(sealWith(f, secretA, instanceA, 1, hello))
-	f.Add(sealWith(f, "", instanceA, 1, hello))
-	f.Add(sealWith(f, "", instanceA, 1<<63, message{leaving: true, cluster: "c", nodes: []cluster.Node{"web@web-1:4370"}}))
+	hello := message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370", "[2001:db8::1]:4370"}, heard: []mention{{instanceB(), true}}}
+	f.Add(sealWith(f, secretA, instanceA(), 1, hello))
+	f.Add(sealWith(f, "", instanceA(), 1, hello))
+	f.Add(sealWith(f, "", instanceA(), 1<<63, message{leaving: true, cluster: "c", nodes: []cluster.Node{"web@web-1:4370"}}))
 	sealedKeys := keys(f, secretB, secretA)
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		if _, err := openWith(sealedKeys, packet); err != nil && !errors.Is(err, errForged) && !errors.Is(err, errMalformed) {
@@ -374,7 +373,7 @@ func FuzzPacket(f *testing.F) {
 			}
 			return
 		}
-		h, _, err := parseHeader(packet)
+		h, err := parseHeader(packet)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,8 +44,9 @@ type link interface {
 	// receive waits for a packet. An error that wraps net.ErrClosed is the end.
 	receive(buf []byte) (n int, from origin, err error)
 
-	// refresh looks which interfaces there are.
-	refresh() error
+	// refresh looks which interfaces there are, and reports whether one has come
+	// by which others may be reached that don't know us.
+	refresh() (came bool, err error)
 
 	close() error
 }
@@ -170,7 +171,7 @@ func (g *gossiper) receive(ctx context.Context, l link) {
 			continue
 		}
 		failures = 0
-		h, _, err := parseHeader(buf[:n])
+		h, err := parseHeader(buf[:n])
 		if err != nil {
 			g.cfg.Stats.drop(err)
 			continue
@@ -312,7 +313,11 @@ func (g *gossiper) refresh(now time.Time) {
 	}
 	g.refreshed = now
 	for _, l := range g.links {
-		if err := l.refresh(); err != nil {
+		came, err := l.refresh()
+		if came {
+			g.state.announce(now)
+		}
+		if err != nil {
 			g.roster.Logger().Debug("an interface can't be used for gossip", "error", err)
 		}
 	}

@@ -159,20 +159,24 @@ func TestFarewell(t *testing.T) {
 		"it is cut": {func(_ *testing.T, e *ether, _ *listener) { e.set(func(e *ether) { e.links = e.links[:1] }) }, nil},
 		"it stays":  {func(*testing.T, *ether, *listener) {}, nil},
 		"its strategy is changed": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
 			b.stop()
 			e.listen(t, nodeB, func(s *Strategy) { s.Interval = time.Second })
 		}, nil},
 		"it starts again at once": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
 			b.stop()
 			time.Sleep(time.Second)
 			e.listen(t, nodeB)
 		}, nil},
 		"it starts again later": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
 			b.stop()
 			time.Sleep(3 * time.Second)
 			e.listen(t, nodeB)
 		}, []cluster.Node{nodeB}},
 		"its successor is up": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
 			e.listen(t, nodeB)
 			time.Sleep(10 * time.Second)
 			b.mustKnow(time.Minute, nodeA)
@@ -183,6 +187,7 @@ func TestFarewell(t *testing.T) {
 			b.stop()
 		}, nil},
 		"another leaves that was there before": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
 			b.stop()
 			e.listen(t, nodeB)
 			time.Sleep(10 * time.Second)
@@ -310,14 +315,14 @@ func TestMaxNewNodes(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		a.mustKnow(6*time.Second, crowd...)
-		new := make([]int, 10) // by second
+		fresh := make([]int, 10) // by second
 		for _, n := range crowd {
 			at, _ := a.knows(n)
-			new[at/time.Second]++
+			fresh[at/time.Second]++
 		}
-		for second, n := range new {
+		for second, n := range fresh {
 			if most := 10; n > most && second > 0 || n > 2*most {
-				t.Errorf("in second %d there are %d new nodes, want at most %d a second after the first ones: %v", second, n, most, new)
+				t.Errorf("in second %d there are %d new nodes, want at most %d a second after the first ones: %v", second, n, most, fresh)
 			}
 		}
 	})

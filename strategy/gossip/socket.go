@@ -115,23 +115,29 @@ func (l *socket) receive(buf []byte) (int, origin, error) {
 	if err != nil {
 		return 0, origin{}, err
 	}
-	ip := from.Addr().Unmap().WithZone("")
+	return n, origin{ipv6: l.group.Is6(), local: l.isLocal(from.Addr().Unmap().WithZone(""))}, nil
+}
+
+// isLocal reports whether a packet from ip is of this machine. So is one without
+// an address, which Linux sends by loopback if there is no network, and which it
+// doesn't take from outside.
+func (l *socket) isLocal(ip netip.Addr) bool {
 	own := l.own.Load()
-	return n, origin{ipv6: l.group.Is6(), local: ip.IsLoopback() || own != nil && (*own)[ip]}, nil
+	return ip.IsLoopback() || ip.IsUnspecified() || own != nil && (*own)[ip]
 }
 
 // refresh joins the group on interfaces that have come. Those that have gone
 // took their membership with them, and from those that are not to be used any
 // more it is taken back.
-func (l *socket) refresh() error {
+func (l *socket) refresh() (came bool, err error) {
 	c, err := l.cfg.choose()
 	if err != nil {
 		l.use(nil, err)
-		return err
+		return false, err
 	}
 	all, err := listInterfaces()
 	if err != nil {
-		return err // use those from before
+		return false, err // use those from before
 	}
 	own := map[netip.Addr]bool{}
 	var usable []netInterface
@@ -148,11 +154,15 @@ func (l *socket) refresh() error {
 			continue
 		}
 		usable = append(usable, i)
+		came = came || !l.uses(&i)
 	}
 	l.own.Store(&own)
 	l.use(usable, errors.Join(errs...))
-	return errors.Join(errs...)
+	return came, errors.Join(errs...)
 }
+
+// uses reports whether the interface is used already.
+func (l *socket) uses(i *netInterface) bool { return slices.ContainsFunc(l.joined, i.same) }
 
 // use sends by these interfaces from now on. absent says why there is none.
 func (l *socket) use(usable []netInterface, absent error) {
@@ -177,7 +187,7 @@ func (l *socket) familyName() string {
 func (i *netInterface) same(j netInterface) bool { return i.Index == j.Index && i.Name == j.Name }
 
 func (l *socket) join(i *netInterface) error {
-	if !l.group.IsMulticast() || slices.ContainsFunc(l.joined, i.same) {
+	if !l.group.IsMulticast() || l.uses(i) {
 		return nil
 	}
 	return l.multi.JoinGroup(&i.Interface, l.groupAddr())

@@ -273,6 +273,11 @@ func (s *state) step(now time.Time) todo {
 	return do
 }
 
+// announce has us say at once, and again soon, that we are here, as at the start.
+func (s *state) announce(now time.Time) {
+	s.heartbeat, s.gap = now, min(firstGap, s.interval)
+}
+
 // sendAt is when the next packet is due.
 func (s *state) sendAt() time.Time { return earlier(s.heartbeat, s.answer) }
 

@@ -35,12 +35,14 @@ import (
 	"testing"
 )
 
+// SkipVariable of the environment has tests that need hosts skipped, if it is
+// SkipValue.
 const (
-	// SkipVariable of the environment, if it is SkipValue, has tests skipped that
-	// need hosts.
 	SkipVariable = "CLUSTER_E2E"
 	SkipValue    = "skip"
+)
 
+const (
 	prefix   = "cluster-e2e-" // of all namespaces; the process's ID follows
 	maxHosts = 250
 )
@@ -85,8 +87,8 @@ func New(tb testing.TB, n int) *Net {
 	sweep(tb)
 	net := &Net{tb: tb, faults: map[direction]fault{}}
 	net.bridge = net.namespace("bridge")
-	net.run("ip", "-n", net.bridge, "link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
-	net.run("ip", "-n", net.bridge, "link", "set", "br0", "up")
+	net.ip("-n", net.bridge, "link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+	net.ip("-n", net.bridge, "link", "set", "br0", "up")
 	for i := range n {
 		net.Hosts = append(net.Hosts, net.newHost(i+1))
 	}
@@ -164,27 +166,39 @@ func (n *Net) newHost(i int) *Host {
 		port: fmt.Sprintf("v%d", i),
 	}
 	h.namespace = n.namespace(fmt.Sprintf("h%d", i))
-	n.run("ip", "link", "add", h.port, "netns", n.bridge, "type", "veth", "peer", "name", "eth0", "netns", h.namespace)
-	n.run("ip", "-n", n.bridge, "link", "set", h.port, "master", "br0", "up")
-	n.run("ip", "-n", h.namespace, "link", "set", "lo", "up")
-	n.run("ip", "-n", h.namespace, "address", "add", h.IPv4.String()+"/24", "broadcast", "+", "dev", "eth0")
-	n.run("ip", "-n", h.namespace, "address", "add", h.IPv6.String()+"/64", "dev", "eth0", "nodad")
-	n.run("ip", "-n", h.namespace, "link", "set", "eth0", "up")
+	n.ip("-n", h.namespace, "link", "set", "lo", "up")
+	n.Plug(h)
 	return h
 }
 
-// run runs a program that must succeed.
-func (n *Net) run(program string, args ...string) {
+// Plug gives the host a new eth0, after [Net.Unplug] has taken the old one.
+func (n *Net) Plug(h *Host) {
 	n.tb.Helper()
-	n.runWith("", program, args...)
+	n.ip("link", "add", h.port, "netns", n.bridge, "type", "veth", "peer", "name", "eth0", "netns", h.namespace)
+	n.ip("-n", n.bridge, "link", "set", h.port, "master", "br0", "up")
+	n.ip("-n", h.namespace, "address", "add", h.IPv4.String()+"/24", "broadcast", "+", "dev", "eth0")
+	n.ip("-n", h.namespace, "address", "add", h.IPv6.String()+"/64", "dev", "eth0", "nodad")
+	n.ip("-n", h.namespace, "link", "set", "eth0", "up")
 }
 
-func (n *Net) runWith(stdin, program string, args ...string) {
+// Unplug takes the host's eth0 away, with its addresses.
+func (n *Net) Unplug(h *Host) {
 	n.tb.Helper()
-	cmd := exec.CommandContext(n.tb.Context(), program, args...)
+	n.ip("-n", h.namespace, "link", "delete", "eth0")
+}
+
+// ip runs that program, which must succeed.
+func (n *Net) ip(args ...string) {
+	n.tb.Helper()
+	n.ipWith("", args...)
+}
+
+func (n *Net) ipWith(stdin string, args ...string) {
+	n.tb.Helper()
+	cmd := exec.CommandContext(n.tb.Context(), "ip", args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		n.tb.Fatalf("hosts: %s %s: %v: %s", program, strings.Join(args, " "), err, out)
+		n.tb.Fatalf("hosts: ip %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 }
 
@@ -245,7 +259,7 @@ func (n *Net) set(f fault, a, b *Host) {
 // applyFaults has the bridge drop what the faults say, in one step.
 func (n *Net) applyFaults() {
 	n.tb.Helper()
-	n.runWith(rules(n.faults), "ip", "netns", "exec", n.bridge, "nft", "-f", "-")
+	n.ipWith(rules(n.faults), "netns", "exec", n.bridge, "nft", "-f", "-")
 }
 
 // rules are what nft is told; the table is made anew.

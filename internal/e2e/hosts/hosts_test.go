@@ -3,6 +3,7 @@
 package hosts_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,9 +58,13 @@ func ping(to string) error {
 	}
 	for answers := 0; ; answers++ {
 		_ = conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-		if _, _, err := conn.ReadFrom(buf); err != nil || answers == 100 {
-			fmt.Println(answers)
-			return nil
+		_, _, err := conn.ReadFrom(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			_, err = fmt.Println(answers)
+			return err
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -71,7 +76,7 @@ func command(t *testing.T, h *hosts.Host, to string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := h.Command(t.Context(), self)
-	cmd.Env = append(os.Environ(), pingVariable+"="+to)
+	cmd.Env = append(os.Environ(), pingVariable+"="+to, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

@@ -1,0 +1,137 @@
+// Package node runs nodes of a cluster as processes of their own, for tests that
+// have several hosts. A process is the test's program once more, which has to
+// call Main first of all:
+//
+//	func TestMain(m *testing.M) {
+//		node.Main()
+//		os.Exit(m.Run())
+//	}
+//
+// It gossips, holds a mesh, and reports on its standard output, a line of JSON
+// whenever something changes.
+package node
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/strategy/gossip"
+	"github.com/libcluster-go/cluster/transport/mesh"
+)
+
+const (
+	variable  = "CLUSTER_E2E_NODE" // of the environment: a Config in JSON
+	lookEvery = 20 * time.Millisecond
+)
+
+// A Config is what a node does.
+type Config struct {
+	// Bind is where its mesh listens, and what it advertises.
+	Bind string
+
+	// Secret is the mesh's and gossip's.
+	Secret string
+
+	// Gossip is how it discovers the others, but for the Secrets.
+	Gossip gossip.Strategy
+
+	// Heartbeat and DownAfter are the mesh's.
+	Heartbeat, DownAfter time.Duration
+}
+
+// A Report is what a node says of itself.
+type Report struct {
+	Up     bool           // always, once there is one
+	Linked []cluster.Node // with which a link is up
+	Heard  []cluster.Node // by gossip
+	Forged int64          // packets that were dropped for having another secret
+}
+
+func (r Report) equal(other Report) bool {
+	return r.Up == other.Up && slices.Equal(r.Linked, other.Linked) && slices.Equal(r.Heard, other.Heard) && (r.Forged > 0) == (other.Forged > 0)
+}
+
+// Main is a node, and doesn't return, if the process is to be one; else it does
+// nothing.
+func Main() {
+	text := os.Getenv(variable)
+	if text == "" {
+		return
+	}
+	if err := run(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// run is a node until its standard input ends: when the test says so, or dies.
+func run(text string) error {
+	var cfg Config
+	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+		return fmt.Errorf("node: %s: %w", variable, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	m, err := mesh.Listen(mesh.Config{
+		Secrets: []string{cfg.Secret}, Bind: cfg.Bind, Advertise: cfg.Bind,
+		Heartbeat: cfg.Heartbeat, DownAfter: cfg.DownAfter,
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s := cfg.Gossip
+	s.Secrets, s.Stats = []string{cfg.Secret}, new(gossip.Stats)
+	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "e2e", Strategy: s}}, cluster.WithTransport(m))
+	if err != nil {
+		return err
+	}
+	if err := report(ctx, sup, s.Stats); err != nil {
+		return err
+	}
+	return sup.Wait()
+}
+
+// report says what has changed, until ctx is done.
+func report(ctx context.Context, sup *cluster.Supervisor, stats *gossip.Stats) error {
+	out := json.NewEncoder(os.Stdout)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var last Report
+	for {
+		now := Report{Up: true, Linked: sup.Nodes(), Forged: stats.Forged.Load()}
+		for _, n := range sup.Status().Topologies[0].Nodes {
+			now.Heard = append(now.Heard, n.Node)
+		}
+		if !now.equal(last) {
+			if err := out.Encode(now); err != nil {
+				return err
+			}
+			last = now
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// lines calls f with each line of r.
+func lines(r io.Reader, f func([]byte)) {
+	for s := bufio.NewScanner(r); s.Scan(); {
+		f(s.Bytes())
+	}
+}
