@@ -55,7 +55,7 @@ type Report struct {
 }
 
 func (r Report) equal(other Report) bool {
-	return r.Up == other.Up && slices.Equal(r.Linked, other.Linked) && slices.Equal(r.Heard, other.Heard) && (r.Forged > 0) == (other.Forged > 0)
+	return r.Up == other.Up && slices.Equal(r.Linked, other.Linked) && slices.Equal(r.Heard, other.Heard) && r.Forged == other.Forged
 }
 
 // Main is a node, and doesn't return, if the process is to be one; else it does
