@@ -78,7 +78,7 @@ func New(tb testing.TB, n int) *Net {
 	if os.Getenv(SkipVariable) == SkipValue {
 		tb.Skipf("%s is %q", SkipVariable, SkipValue)
 	}
-	if err := possible(); err != nil {
+	if err := possible(os.Geteuid(), exec.LookPath); err != nil {
 		tb.Fatal(err)
 	}
 	if n < 1 || n > maxHosts {
@@ -96,14 +96,14 @@ func New(tb testing.TB, n int) *Net {
 }
 
 // possible says what is missing.
-func possible() error {
+func possible(user int, look func(program string) (path string, err error)) error {
 	const instead = "or set " + SkipVariable + "=" + SkipValue + " to skip the tests that need hosts"
-	if os.Geteuid() != 0 {
+	if user != 0 {
 		return errors.New("hosts: making network namespaces needs root: run the tests as root, " + instead)
 	}
-	for program, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("hosts: %s is not installed: install the package %s (.ci/e2e does), %s", program, pkg, instead)
+	for _, p := range []struct{ program, pkg string }{{"ip", "iproute2"}, {"nft", "nftables"}} {
+		if _, err := look(p.program); err != nil {
+			return fmt.Errorf("hosts: %s is not installed: install the package %s (.ci/e2e does), %s", p.program, p.pkg, instead)
 		}
 	}
 	return nil
