@@ -132,9 +132,9 @@ func TestApplyOfAnotherStrategyCutsNobody(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.wantLinked("the new one has not answered yet", "a:1", "b:1")
 		src.r().Replace(nodes("a:1"))
-		time.Sleep(defaultRemoveGrace - 1)
+		time.Sleep(defaultRemoveGrace - time.Nanosecond)
 		w.wantLinked("in the grace", "a:1", "b:1")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.wantLinked("after the grace", "a:1")
 	})
 }
@@ -169,9 +169,9 @@ func TestApplyRemovesATopology(t *testing.T) {
 		db.r().Replace(nodes("b:1"))
 		synctest.Wait()
 		w.apply(Topology{Name: "db", Strategy: db})
-		time.Sleep(defaultRemoveGrace - 1)
+		time.Sleep(defaultRemoveGrace - time.Nanosecond)
 		w.wantLinked("in the grace", "a:1", "b:1", "c:1")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.wantLinked("another wants b:1", "b:1")
 		if st := w.sup.Status(); len(st.Topologies) != 1 {
 			t.Errorf("status: %+v", st)

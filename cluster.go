@@ -126,8 +126,10 @@ func (o *options) validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"WithHintTTL", o.hintTTL}, {"WithConnectTimeout", o.connectTimeout},
-		{"WithReconcileInterval", o.reconcileInterval}, {"WithStopTimeout", o.stopTimeout},
+		{"WithHintTTL", o.hintTTL},
+		{"WithConnectTimeout", o.connectTimeout},
+		{"WithReconcileInterval", o.reconcileInterval},
+		{"WithStopTimeout", o.stopTimeout},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("cluster: %s(%s): want more than zero", d.name, d.value))

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"testing"
@@ -62,7 +63,7 @@ func TestAMeshFromTheEnvironment(t *testing.T) {
 	}
 	for e := range events {
 		if e, ok := e.(NodeDisconnected); ok {
-			if e.Cause != ErrLeft {
+			if !errors.Is(e.Cause, ErrLeft) {
 				t.Errorf("the stop is seen as %v, want %v", e.Cause, ErrLeft)
 			}
 			return

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -35,7 +36,7 @@ func (s *source) Run(ctx context.Context, r *Roster) error {
 	s.mu.Unlock()
 	select {
 	case err := <-s.end:
-		if err == errPanic {
+		if errors.Is(err, errPanic) {
 			panic("told to")
 		}
 		return err
@@ -73,6 +74,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, others ...Node) *world {
+	t.Helper()
 	w := &world{t: t, net: memory.New()}
 	w.me = w.join("me:1")
 	for _, n := range others {

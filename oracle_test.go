@@ -51,8 +51,8 @@ func (h history) look(e entry) history {
 
 // last is the index of the last entry for which is holds; -1 if there is none.
 func (h history) last(is func(entry) bool) int {
-	for i := len(h) - 1; i >= 0; i-- {
-		if is(h[i]) {
+	for i, e := range slices.Backward(h) {
+		if is(e) {
 			return i
 		}
 	}

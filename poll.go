@@ -49,7 +49,7 @@ func (p poll) Run(ctx context.Context, r *Roster) error {
 	for failures := 0; ; {
 		nodes, err := p.ask(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end is no failure
 		}
 		if err != nil {
 			failures++

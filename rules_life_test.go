@@ -34,7 +34,7 @@ func TestRule08_StopEndsAllAndDisconnectsNobody(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		for range events { //nolint:revive // it is closed
+		for range events {
 		}
 		w.wantLinked("nobody is disconnected", "a:1")
 		src.roster.Remove("a:1")

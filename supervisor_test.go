@@ -193,7 +193,7 @@ func TestStatus(t *testing.T) {
 		if got := st.Topologies[0]; got.State != StateRunning || !got.LastSuccess.Equal(began.Add(time.Second)) || got.LastError != nil {
 			t.Errorf("x: %+v", got)
 		}
-		if got := st.Topologies[1]; got.State != StateWaiting || got.Failures != 2 || got.LastError != errSource || !got.LastFailure.Equal(began.Add(time.Second)) {
+		if got := st.Topologies[1]; got.State != StateWaiting || got.Failures != 2 || !errors.Is(got.LastError, errSource) || !got.LastFailure.Equal(began.Add(time.Second)) {
 			t.Errorf("y: %+v", got)
 		}
 		x.end <- nil

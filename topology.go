@@ -179,7 +179,7 @@ func isNil(v any) bool {
 	if v == nil {
 		return true
 	}
-	switch r := reflect.ValueOf(v); r.Kind() { //nolint:exhaustive // the others can't be nil
+	switch r := reflect.ValueOf(v); r.Kind() {
 	case reflect.Pointer, reflect.Map, reflect.Func, reflect.Interface, reflect.Slice, reflect.Chan:
 		return r.IsNil()
 	default:

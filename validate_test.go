@@ -49,70 +49,86 @@ func TestWrongTopologies(t *testing.T) {
 		want       []string // each a line
 	}{
 		{
-			"no name", []Topology{{Strategy: src}},
+			"no name",
+			[]Topology{{Strategy: src}},
 			[]string{`cluster: topology 0 (strategy *cluster.source) has no Name; give it one, such as "web"`},
 		},
 		{
-			"neither name nor strategy", []Topology{{}},
+			"neither name nor strategy",
+			[]Topology{{}},
 			[]string{`cluster: topology 0 has neither a Name nor a Strategy; give it both`},
 		},
 		{
-			"two of one name", []Topology{{Name: "web", Strategy: src}, {Name: "db", Strategy: src}, {Name: "web", Strategy: src}},
+			"two of one name",
+			[]Topology{{Name: "web", Strategy: src}, {Name: "db", Strategy: src}, {Name: "web", Strategy: src}},
 			[]string{`cluster: topologies 0 and 2 are both named "web"; give each a Name of its own`},
 		},
 		{
-			"no strategy", []Topology{{Name: "web"}},
+			"no strategy",
+			[]Topology{{Name: "web"}},
 			[]string{`cluster: topology "web" has no Strategy; set one, such as static.Strategy or cluster.Poll`},
 		},
 		{
-			"a nil strategy", []Topology{{Name: "web", Strategy: (*source)(nil)}},
+			"a nil strategy",
+			[]Topology{{Name: "web", Strategy: (*source)(nil)}},
 			[]string{`cluster: topology "web": Strategy is a nil *cluster.source; set one, such as static.Strategy or cluster.Poll`},
 		},
 		{
-			"Validate", []Topology{{Name: "web", Strategy: wrong{Port: 70000}}},
+			"Validate",
+			[]Topology{{Name: "web", Strategy: wrong{Port: 70000}}},
 			[]string{`cluster: topology "web": Strategy cluster.wrong: Port is 70000; want 1 to 65535`},
 		},
 		{
-			"Poll", []Topology{{Name: "web", Strategy: Poll(0, nil)}},
+			"Poll",
+			[]Topology{{Name: "web", Strategy: Poll(0, nil)}},
 			[]string{
 				`cluster: topology "web": Strategy cluster.Poll(0s): interval is 0s; want a positive one, such as 5s`,
 				`lookup is nil; want a func that returns the nodes`,
 			},
 		},
 		{
-			"one func of three", []Topology{{Name: "web", Strategy: src, Connect: connect}},
+			"one func of three",
+			[]Topology{{Name: "web", Strategy: src, Connect: connect}},
 			[]string{`cluster: topology "web": Connect is set, but not Disconnect and ListNodes; set all three funcs, or none and a Transport`},
 		},
 		{
-			"two funcs of three", []Topology{{Name: "web", Strategy: src, Connect: connect, ListNodes: list}},
+			"two funcs of three",
+			[]Topology{{Name: "web", Strategy: src, Connect: connect, ListNodes: list}},
 			[]string{`cluster: topology "web": Connect and ListNodes are set, but not Disconnect; set all three funcs, or none and a Transport`},
 		},
 		{
-			"transport and funcs", []Topology{{Name: "web", Strategy: src, Transport: tr, Connect: connect, Disconnect: connect, ListNodes: list}},
+			"transport and funcs",
+			[]Topology{{Name: "web", Strategy: src, Transport: tr, Connect: connect, Disconnect: connect, ListNodes: list}},
 			[]string{`cluster: topology "web": both Transport (*memory.Transport) and the three funcs are set; set one of the two`},
 		},
 		{
-			"a nil transport", []Topology{{Name: "web", Strategy: src, Transport: (*memory.Transport)(nil)}},
+			"a nil transport",
+			[]Topology{{Name: "web", Strategy: src, Transport: (*memory.Transport)(nil)}},
 			[]string{`cluster: topology "web": Transport is a nil *memory.Transport; leave it out for the default`},
 		},
 		{
-			"a transport that can't be shared", []Topology{{Name: "web", Strategy: src, Transport: byValue{tr, nil}}},
+			"a transport that can't be shared",
+			[]Topology{{Name: "web", Strategy: src, Transport: byValue{tr, nil}}},
 			[]string{`cluster: topology "web": Transport is a cluster.byValue, which can't be compared, so that topologies could not share it; use a pointer`},
 		},
 		{
-			"one of which that depends", []Topology{{Name: "web", Strategy: src, Transport: inInterface{tr, []string{"a"}}}},
+			"one of which that depends",
+			[]Topology{{Name: "web", Strategy: src, Transport: inInterface{tr, []string{"a"}}}},
 			[]string{`cluster: topology "web": Transport is a cluster.inInterface, which can't be compared, so that topologies could not share it; use a pointer`},
 		},
 		{
-			"Self beside a transport", []Topology{{Name: "web", Strategy: src, Transport: tr, Self: "me:1"}},
+			"Self beside a transport",
+			[]Topology{{Name: "web", Strategy: src, Transport: tr, Self: "me:1"}},
 			[]string{`cluster: topology "web": Self is "me:1", but a transport has its own; set Self only beside the three funcs`},
 		},
 		{
-			"Self that is no node", []Topology{{Name: "web", Strategy: src, Self: "me", Connect: connect, Disconnect: connect, ListNodes: list}},
+			"Self that is no node",
+			[]Topology{{Name: "web", Strategy: src, Self: "me", Connect: connect, Disconnect: connect, ListNodes: list}},
 			[]string{`cluster: topology "web": Self: transport: node "me": missing port in address; want host:port or name@host:port`},
 		},
 		{
-			"several mistakes", []Topology{{Name: "web"}, {Name: "db", Strategy: wrong{}, Connect: connect}},
+			"several mistakes",
+			[]Topology{{Name: "web"}, {Name: "db", Strategy: wrong{}, Connect: connect}},
 			[]string{`topology "web" has no Strategy`, `topology "db": Strategy cluster.wrong: Port is 0`, `topology "db": Connect is set`},
 		},
 	}

@@ -52,7 +52,7 @@ func TestNeverWaitsForTheHandler(t *testing.T) {
 	})), wg.Go)
 	mu.Lock()
 	for i := range lines {
-		log.Info(fmt.Sprint("line ", i))
+		log.Info("line", "number", i)
 	}
 	mu.Unlock()
 	wg.Wait()
@@ -64,7 +64,7 @@ func TestNeverWaitsForTheHandler(t *testing.T) {
 				t.Fatal(err)
 			}
 			left += more
-		} else if want := fmt.Sprint("line ", written); text != want {
+		} else if want := fmt.Sprint("line number=", written); text != want {
 			t.Fatalf("got %q, want %q", text, want)
 		} else {
 			written++

@@ -106,7 +106,7 @@ func stateful(tell func(s *state, r *cluster.Roster, nodes []cluster.Node, err e
 				if err != nil {
 					s.failed = true
 					s.faults++
-					return nil
+					return nil //nolint:nilerr // it has been told
 				}
 				s.last, s.told, s.faults = nodes, true, 0
 				return nil
@@ -307,7 +307,7 @@ func sharesEnd(f *fake) cluster.Strategy {
 	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
 		mu.Lock()
 		if running == 0 {
-			shared, cancel = context.WithCancel(context.WithoutCancel(ctx))
+			shared, cancel = context.WithCancel(context.WithoutCancel(ctx)) //nolint:fatcontext // that is the mistake
 		}
 		running++
 		end := cancel

@@ -93,7 +93,7 @@ func TestServer(t *testing.T) {
 	Test(t, Harness{New: func(t testing.TB, nodes ...cluster.Node) Source {
 		f := newFake(t, nodes)
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			nodes, err, hangs, _ := f.watch()
+			nodes, hangs, _, err := f.watch()
 			switch {
 			case hangs:
 				<-r.Context().Done()

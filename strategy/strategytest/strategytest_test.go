@@ -57,10 +57,10 @@ func (f *fake) faults() map[string]Fault {
 }
 
 // watch returns what the source says, and what is closed when that changes.
-func (f *fake) watch() (nodes []cluster.Node, err error, hangs bool, changed <-chan struct{}) {
+func (f *fake) watch() (nodes []cluster.Node, hangs bool, changed <-chan struct{}, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.nodes, f.err, f.hangs, f.changed
+	return f.nodes, f.hangs, f.changed, f.err
 }
 
 // lookup takes a while, in which it may be cancelled.
@@ -74,7 +74,7 @@ func (f *fake) lookup(ctx context.Context) ([]cluster.Node, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	nodes, err, hangs, _ := f.watch()
+	nodes, hangs, _, err := f.watch()
 	if hangs {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -195,7 +195,7 @@ func watching(tell func(r *cluster.Roster, nodes []cluster.Node, err error)) fun
 	return func(f *fake) cluster.Strategy {
 		return runFunc(func(ctx context.Context, r *cluster.Roster) error {
 			for {
-				nodes, err, hangs, changed := f.watch()
+				nodes, hangs, changed, err := f.watch()
 				switch {
 				case hangs && !sleep(ctx, interval):
 					return nil
