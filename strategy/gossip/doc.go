@@ -11,15 +11,16 @@
 //
 // # What is heard, and what follows
 //
-// A node that is heard is passed on as a hint: it is connected, and nothing else
-// is disconnected for that. Silence never removes a node. One that isn't heard
-// for long, for being frozen, cut off or dead, stays connected as long as its
-// link lives; when that is down too, it is redialled until the hint expires
-// (cluster.WithHintTTL, 10 minutes), and connected again as soon as it is heard
-// again. Only a farewell removes: a Run that ends sends one, and two seconds
-// later the node is disconnected and no longer redialled, unless another
-// instance was heard at its address since. So a restarted node is not taken for
-// one that has left, and neither is one whose strategy was changed.
+// Two nodes find each other if each hears the other. A node that is heard is
+// passed on as a hint: it is connected, and nothing else is disconnected for
+// that. Silence never removes a node. One that isn't heard for long, for being
+// frozen, cut off or dead, stays connected as long as its link lives; when that
+// is down too, it is redialled until the hint expires (cluster.WithHintTTL, 10
+// minutes), and passed on at once when it is heard again. Only a farewell
+// removes: a Run that ends sends one, and two seconds later the node is
+// disconnected and no longer redialled, unless another instance was heard at its
+// address since. So a restarted node is not taken for one that has left, and
+// neither is one whose strategy was changed.
 //
 // A new node is passed on at once, but no more than MaxNewNodes a second, since
 // each is dialled. A node that says that it is at a loopback address is believed

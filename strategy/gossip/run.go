@@ -73,6 +73,7 @@ type gossiper struct {
 
 	failed     error // why nothing could be sent the last time; nil if it could
 	refreshed  time.Time
+	refused    []string // why interfaces can't be used, by link
 	complained time.Time
 	bad        int64 // packets, when that was logged
 
@@ -116,6 +117,7 @@ func newGossiper(s Strategy, r *cluster.Roster, links []link) (*gossiper, error)
 	g := &gossiper{
 		cfg: s, roster: r, links: links,
 		packets: make(chan packet, packetQueue), free: make(chan []byte, packetQueue), broken: make(chan error, len(links)),
+		refused: make([]string, len(links)),
 	}
 	for range packetQueue {
 		g.free <- make([]byte, packetBuffer)
@@ -312,13 +314,18 @@ func (g *gossiper) refresh(now time.Time) {
 		return
 	}
 	g.refreshed = now
-	for _, l := range g.links {
+	for i, l := range g.links {
 		came, err := l.refresh()
 		if came {
 			g.state.announce(now)
 		}
+		text := ""
 		if err != nil {
-			g.roster.Logger().Debug("an interface can't be used for gossip", "error", err)
+			text = err.Error()
+		}
+		if text != g.refused[i] {
+			g.refused[i] = text
+			g.roster.Logger().Debug("which interfaces gossip can't use has changed", "error", text)
 		}
 	}
 }

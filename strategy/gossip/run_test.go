@@ -141,10 +141,11 @@ func TestSilence(t *testing.T) {
 			t.Errorf("silence has removed %q, or is a failure", gone)
 		}
 		e.set(func(e *ether) { e.carries = nil })
-		time.Sleep(2 * defaultInterval)
-		reports = a.told(cluster.Added)
-		if last := reports[len(reports)-1]; !slices.Contains(last.Nodes, nodeB) {
-			t.Errorf("heard again, it isn't reported: %q", last.Nodes)
+		e.listen(t, nodeB) // it announces itself at once
+		time.Sleep(time.Second)
+		again := a.told(cluster.Added)[len(reports):]
+		if !slices.ContainsFunc(again, func(c told) bool { return slices.Contains(c.Nodes, nodeB) }) {
+			t.Errorf("heard again, it isn't told at once: %v", again)
 		}
 	})
 }

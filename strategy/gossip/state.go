@@ -49,33 +49,6 @@ const (
 	maxLeaving  = 4096
 )
 
-// An origin is where a packet came from.
-type origin struct {
-	ipv6  bool
-	local bool // from this machine
-}
-
-func (o origin) family() int {
-	if o.ipv6 {
-		return 1
-	}
-	return 0
-}
-
-// A place is a node's name, and who is there.
-type place struct {
-	owner instance // the one that was last heard alive there
-	heard time.Time
-	told  bool // to the roster
-}
-
-// A departure is a farewell that was heard.
-type departure struct {
-	at    time.Time // when it counts
-	id    instance
-	nodes [2]cluster.Node
-}
-
 // A state is what one Run knows, as pure data: no clock, socket or goroutine.
 type state struct {
 	me       instance
@@ -152,64 +125,6 @@ func (s *state) keep(p *sender) {
 	s.unproven.remove(p.id)
 	if evicted := s.proven.put(p); evicted != nil {
 		s.forget(evicted)
-	}
-}
-
-// locate notes by which of its nodes a sender is reached.
-func (s *state) locate(now time.Time, p *sender, from origin, nodes []cluster.Node) {
-	n := pick(nodes, from)
-	if was := p.nodes[from.family()]; was != n {
-		p.nodes[from.family()] = n
-		s.leave(was, p)
-	}
-	if n == "" || n.Addr() == s.self.Addr() {
-		return
-	}
-	at := s.places[n]
-	if at == nil {
-		at = &place{}
-		s.places[n] = at
-		s.enqueue(n)
-	}
-	at.owner, at.heard = p.id, now
-}
-
-// enqueue has a new node told, once its turn comes.
-func (s *state) enqueue(n cluster.Node) {
-	if len(s.untold) >= 4*maxProven { // many are gone: there are at most two places a sender
-		s.untold = slices.DeleteFunc(s.untold, func(n cluster.Node) bool { return !s.isUntold(n) })
-	}
-	s.untold = append(s.untold, n)
-}
-
-func (s *state) isUntold(n cluster.Node) bool { return s.places[n] != nil && !s.places[n].told }
-
-// leave drops the place n if p was the last one there, and no longer goes by it.
-func (s *state) leave(n cluster.Node, p *sender) {
-	if at := s.places[n]; at != nil && at.owner == p.id && p.nodes[0] != n && p.nodes[1] != n {
-		delete(s.places, n)
-	}
-}
-
-// forget drops all that is known of a sender that isn't in the table any more.
-func (s *state) forget(p *sender) {
-	nodes := p.nodes
-	p.nodes = [2]cluster.Node{}
-	for _, n := range nodes {
-		s.leave(n, p)
-	}
-}
-
-// depart takes a farewell, which counts only from a sender that is proven:
-// anybody may have recorded another's.
-func (s *state) depart(now time.Time, p *sender) {
-	if !p.proven {
-		s.unproven.remove(p.id)
-		return
-	}
-	if len(s.departures) < maxLeaving {
-		p.left = true
-		s.departures = append(s.departures, departure{now.Add(leaveGrace), p.id, p.nodes})
 	}
 }
 
@@ -293,22 +208,6 @@ func (s *state) mentions(now time.Time, n int) []mention {
 	return taken
 }
 
-// departed returns the nodes whose farewells count now: of those that were the
-// last ones heard there.
-func (s *state) departed(now time.Time) (gone []cluster.Node) {
-	for len(s.departures) > 0 && !now.Before(s.departures[0].at) {
-		d := s.departures[0]
-		s.departures = s.departures[1:]
-		for _, n := range d.nodes {
-			if at := s.places[n]; at != nil && at.owner == d.id {
-				delete(s.places, n)
-				gone = append(gone, n)
-			}
-		}
-	}
-	return gone
-}
-
 // forgetSilent drops those that were silent for long.
 func (s *state) forgetSilent(now time.Time) {
 	for _, t := range []*table{s.proven, s.unproven} {
@@ -317,32 +216,6 @@ func (s *state) forgetSilent(now time.Time) {
 			s.forget(p)
 		}
 	}
-}
-
-// newcomers returns the new nodes whose turn has come.
-func (s *state) newcomers(now time.Time) (add []cluster.Node) {
-	for len(s.untold) > 0 {
-		n := s.untold[0]
-		if s.isUntold(n) {
-			if !s.newNodes.take(now) {
-				break
-			}
-			s.places[n].told = true
-			add = append(add, n)
-		}
-		s.untold = s.untold[1:]
-	}
-	return add
-}
-
-// heardLately returns the nodes that were told and are still heard.
-func (s *state) heardLately(now time.Time) (nodes []cluster.Node) {
-	for n, at := range s.places {
-		if at.told && now.Sub(at.heard) <= missedHeartbeats*s.interval {
-			nodes = append(nodes, n)
-		}
-	}
-	return nodes
 }
 
 // next is when step has something to do.
@@ -355,23 +228,6 @@ func (s *state) next() time.Time {
 		next = earlier(next, s.newNodes.next())
 	}
 	return next
-}
-
-// pick returns by which of a sender's nodes it is reached best: by the first
-// that is a name or of the family by which it was heard, else by the first. One
-// that would lead to this machine doesn't count if it is another's.
-func pick(nodes []cluster.Node, from origin) (best cluster.Node) {
-	for _, n := range nodes {
-		ip, isIP := n.IP()
-		switch {
-		case !from.local && (ip.IsLoopback() || n.Host() == "localhost"):
-		case !isIP || ip.Is6() == from.ipv6:
-			return n
-		case best == "":
-			best = n
-		}
-	}
-	return best
 }
 
 // jitter returns d, give or take a fifth.
