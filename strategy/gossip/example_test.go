@@ -2,6 +2,7 @@ package gossip_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 
@@ -15,21 +16,30 @@ import (
 func Example() {
 	ctx := context.Background()
 	secret := mesh.NewSecret() // in real life from the environment, the same everywhere
-	strategy := gossip.Strategy{Secrets: []string{secret}, Interface: "127.0.0.1"}
 
-	var nodes []*cluster.Supervisor
-	for range 3 {
+	join := func() (node *cluster.Supervisor, leave func() error) {
 		m, err := mesh.Listen(mesh.Config{Secrets: []string{secret}, Bind: "127.0.0.1:0"})
 		if err != nil {
 			log.Fatal(err)
 		}
-		defer m.Close()
-		topologies := []cluster.Topology{{Name: "web", Strategy: strategy}}
-		node, err := cluster.Start(ctx, topologies, cluster.WithTransport(m))
+		node, err = cluster.Start(ctx, []cluster.Topology{{
+			Name:     "web",
+			Strategy: gossip.Strategy{Secrets: []string{secret}, Interface: "127.0.0.1"},
+		}}, cluster.WithTransport(m))
 		if err != nil {
 			log.Fatal(err)
 		}
-		nodes = append(nodes, node)
+		return node, func() error {
+			node.Stop()
+			return errors.Join(node.Wait(), m.Close())
+		}
+	}
+
+	var leaves []func() error
+	var nodes []*cluster.Supervisor
+	for range 3 {
+		node, leave := join()
+		nodes, leaves = append(nodes, node), append(leaves, leave)
 	}
 	for _, node := range nodes {
 		if err := node.WaitNodes(ctx, 2); err != nil {
@@ -37,9 +47,8 @@ func Example() {
 		}
 	}
 	fmt.Println("all are linked")
-	for _, node := range nodes {
-		node.Stop()
-		if err := node.Wait(); err != nil {
+	for _, leave := range leaves {
+		if err := leave(); err != nil {
 			log.Fatal(err)
 		}
 	}

@@ -1,0 +1,162 @@
+package gossip
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libcluster-go/cluster"
+)
+
+// A talk is a state that hears one other instance, which mentions it.
+type talk struct {
+	*state
+
+	now     time.Time
+	counter uint64
+}
+
+func newTalk() *talk {
+	now := time.Unix(0, 0)
+	return &talk{state: newState(now, instanceA(), nodeA, Strategy{}.withDefaults(), func() float64 { return 0.5 }), now: now}
+}
+
+func (t *talk) hears(from origin, leaving bool, nodes ...cluster.Node) {
+	t.counter++
+	m := message{leaving: leaving, cluster: "c", nodes: nodes, heard: []mention{{instance: instanceA()}}}
+	t.hear(t.now, header{instance: instanceB(), counter: t.counter}, nil, m, from)
+}
+
+// after returns what is due some time later.
+func (t *talk) after(d time.Duration) todo {
+	t.now = t.now.Add(d)
+	return t.step(t.now)
+}
+
+// TestDualStack has a node of two families be known by both of its addresses if
+// it is heard by both, and both be given up when it leaves.
+func TestDualStack(t *testing.T) {
+	const v4, v6 cluster.Node = nodeB, "[2001:db8::2]:4370"
+	for name, tt := range map[string]struct {
+		from []origin
+		want []cluster.Node
+	}{
+		"heard by IPv4": {[]origin{{}}, []cluster.Node{v4}},
+		"heard by IPv6": {[]origin{{ipv6: true}}, []cluster.Node{v6}},
+		"heard by both": {[]origin{{}, {ipv6: true}, {}}, []cluster.Node{v4, v6}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			talk := newTalk()
+			for _, from := range tt.from {
+				talk.hears(from, false, v4, v6)
+			}
+			if got := talk.after(0).add; !slices.Equal(got, tt.want) {
+				t.Errorf("it is known as %q, want %q", got, tt.want)
+			}
+			talk.hears(origin{}, true, v4, v6)
+			if early := talk.after(leaveGrace - 1).remove; early != nil {
+				t.Errorf("%q is removed before the grace ends", early)
+			}
+			if got := talk.after(1).remove; !slices.Equal(got, tt.want) {
+				t.Errorf("%q is removed, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestMoves has an instance that says another node each time be known by the
+// latest, and not make what is remembered grow.
+func TestMoves(t *testing.T) {
+	talk := newTalk()
+	var last cluster.Node
+	for i := range 100_000 {
+		last = cluster.Node(fmt.Sprintf("10.%d.%d.1:4370", 1+i>>8&127, i&255))
+		talk.hears(origin{}, false, last)
+	}
+	if len(talk.places) != 1 || len(talk.untold) > 4*maxProven {
+		t.Errorf("there are %d places and %d untold nodes, want 1 and at most %d", len(talk.places), len(talk.untold), 4*maxProven)
+	}
+	if got := talk.after(0).add; !slices.Equal(got, []cluster.Node{last}) {
+		t.Errorf("it is known as %q, want %q", got, last)
+	}
+}
+
+// TestSelfHeard has this node's own address not be told, whoever says it.
+func TestSelfHeard(t *testing.T) {
+	talk := newTalk()
+	talk.hears(origin{}, false, "other@"+nodeA)
+	if got := talk.after(0).add; got != nil {
+		t.Errorf("%q is told", got)
+	}
+}
+
+// TestAnnounces has packets be due at once and then less and less often, until
+// it is once an interval.
+func TestAnnounces(t *testing.T) {
+	talk := newTalk()
+	var at []time.Duration
+	for began := talk.now; talk.now.Sub(began) < 15*time.Second; talk.now = talk.next() {
+		if talk.after(0).send {
+			at = append(at, talk.now.Sub(began))
+		}
+	}
+	var want []time.Duration
+	for _, ms := range []int{0, 100, 300, 700, 1500, 3100, 6300, 11300} {
+		want = append(want, time.Duration(ms)*time.Millisecond)
+	}
+	if !slices.Equal(at, want) {
+		t.Errorf("they are due after %s, want %s", at, want)
+	}
+	talk.announce(talk.now)
+	if do := talk.after(0); !do.send || talk.next().Sub(talk.now) > firstGap {
+		t.Errorf("after a new interface has come, %+v is due, and next after %s", do, talk.next().Sub(talk.now))
+	}
+}
+
+// TestAnswers has what is owed be said together, and not more often than every
+// minGap.
+func TestAnswers(t *testing.T) {
+	talk := newTalk()
+	talk.after(0) // the first announcement
+	var answers []time.Duration
+	began := talk.now
+	for range 100 { // one newcomer every 10 ms
+		talk.counter++
+		talk.hear(talk.now, header{instance: instance{byte(talk.counter)}, counter: 1}, nil, message{cluster: "c", nodes: []cluster.Node{nodeB}}, origin{})
+		if talk.after(10*time.Millisecond).send && len(talk.mentions(talk.now, 100)) > 0 {
+			answers = append(answers, talk.now.Sub(began))
+		}
+	}
+	if len(answers) < 5 || len(answers) > 14 {
+		t.Errorf("in a second there are %d answers, want about 10 and a few heartbeats: %s", len(answers), answers)
+	}
+}
+
+// TestBucket has no more pass than may.
+func TestBucket(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := newBucket(now, 10)
+	passed := func(until time.Duration) (n int) {
+		for end := time.Unix(0, 0).Add(until); !now.After(end); now = b.next() {
+			for b.take(now) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := passed(0); n != 10 {
+		t.Errorf("%d pass at once, want 10", n)
+	}
+	if n := passed(10 * time.Second); n < 98 || n > 100 {
+		t.Errorf("%d pass in 10 seconds after that, want 100", n)
+	}
+	now = now.Add(time.Hour)
+	n := 0
+	for b.take(now) {
+		n++
+	}
+	if n != 10 {
+		t.Errorf("%d pass after an hour, want 10", n)
+	}
+}
