@@ -3,10 +3,9 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -49,7 +48,7 @@ func (m *Mesh) accept(g *guest) {
 	defer m.changed.Ring()
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
-	l, h, err := m.acceptLink(ctx, g)
+	l, h, err := m.acceptInTurn(ctx, g)
 	if err == nil {
 		if !m.admit(l, h) {
 			m.abandon(l)
@@ -65,6 +64,14 @@ func (m *Mesh) accept(g *guest) {
 	}
 }
 
+// acceptInTurn slows down those of whom many come.
+func (m *Mesh) acceptInTurn(ctx context.Context, g *guest) (*link, *hello, error) {
+	if err := m.waiting.turn(ctx, g); err != nil {
+		return nil, nil, fmt.Errorf("mesh: too many handshakes from %s: %w", g.place, err)
+	}
+	return m.acceptLink(ctx, g)
+}
+
 // kindOf tells refusals apart of which each is worth a line.
 func kindOf(err error) string {
 	if refusal, ok := errors.AsType[*RefusedError](err); ok {
@@ -74,97 +81,4 @@ func kindOf(err error) string {
 		return "proof"
 	}
 	return "protocol"
-}
-
-// A guest is a connection that was accepted and hasn't proved itself.
-type guest struct {
-	conn net.Conn
-	ip   netip.Addr
-}
-
-// A waitingRoom bounds the guests: when it is full, the oldest of the address
-// that has most of them goes, so that a flood from one place locks nobody else
-// out.
-type waitingRoom struct {
-	limit int
-
-	mu     sync.Mutex
-	closed bool
-	guests []*guest // the oldest first
-	counts map[netip.Addr]int
-}
-
-// enter returns nil, and closes conn, when the room is closed.
-func (w *waitingRoom) enter(conn net.Conn) *guest {
-	g := &guest{conn: conn}
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		g.ip = a.AddrPort().Addr().Unmap()
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		_ = conn.Close()
-		return nil
-	}
-	if w.counts == nil {
-		w.counts = map[netip.Addr]int{}
-	}
-	w.guests = append(w.guests, g)
-	w.counts[g.ip]++
-	if len(w.guests) > w.limit {
-		w.remove(w.busiest())
-	}
-	return g
-}
-
-// busiest is the oldest guest of the address with the most.
-func (w *waitingRoom) busiest() *guest {
-	var worst *guest
-	for _, g := range w.guests {
-		if worst == nil || w.counts[g.ip] > w.counts[worst.ip] {
-			worst = g
-		}
-	}
-	return worst
-}
-
-// remove closes a guest's connection, which ends its handshake.
-func (w *waitingRoom) remove(g *guest) {
-	_ = g.conn.Close()
-	w.forget(g)
-}
-
-func (w *waitingRoom) forget(g *guest) {
-	for i, other := range w.guests {
-		if other == g {
-			w.guests = append(w.guests[:i], w.guests[i+1:]...)
-			if w.counts[g.ip]--; w.counts[g.ip] == 0 {
-				delete(w.counts, g.ip)
-			}
-			return
-		}
-	}
-}
-
-// leave takes a guest out whose handshake is over, well or not.
-func (w *waitingRoom) leave(g *guest) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.forget(g)
-}
-
-// from reports whether a guest from that address is there.
-func (w *waitingRoom) from(ip netip.Addr) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.counts[ip] > 0
-}
-
-func (w *waitingRoom) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
-	for len(w.guests) > 0 {
-		w.remove(w.guests[0])
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -118,6 +117,27 @@ func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 	return n[host], nil
 }
 
+// freePort finds a port that is free at all of the addresses.
+func freePort(t *testing.T, ips []netip.Addr) string {
+	t.Helper()
+	for range 100 {
+		port, free := "0", true
+		for _, ip := range ips {
+			l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), port))
+			if free = err == nil; !free {
+				break
+			}
+			defer l.Close() // not before all have been tried
+			_, port, _ = net.SplitHostPort(l.Addr().String())
+		}
+		if free {
+			return port
+		}
+	}
+	t.Fatal("no port is free at all of", ips)
+	return ""
+}
+
 // TestANameStandsForAllItsAddresses: of five hosts behind one name, each links
 // with the four others, and knows them by that name.
 func TestANameStandsForAllItsAddresses(t *testing.T) {
@@ -128,15 +148,13 @@ func TestANameStandsForAllItsAddresses(t *testing.T) {
 	for i := range 5 {
 		web = append(web, netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)}))
 	}
-	port := "0"
+	port := freePort(t, web)
 	var meshes []*Mesh
 	for _, ip := range web {
-		m := listen(t, func(c *Config) {
+		meshes = append(meshes, listen(t, func(c *Config) {
 			c.Bind = net.JoinHostPort(ip.String(), port)
 			c.Resolver = names{"web": web, "me": web[:1]}
-		})
-		port = strconv.Itoa(int(m.listen.Port()))
-		meshes = append(meshes, m)
+		}))
 	}
 	name := transport.Node("web:" + port)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

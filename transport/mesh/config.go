@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
 // Port is the port that a mesh listens on when Config.Bind names none.
@@ -24,6 +27,8 @@ const (
 	defaultDownAfter        = 10 * time.Second
 	defaultHandshakeTimeout = 5 * time.Second
 	defaultMaxHandshakes    = 512
+	defaultMaxPeers         = 4096
+	defaultForgetAfter      = 24 * time.Hour
 	defaultMaxMessage       = 1 << 20
 	defaultSendQueue        = 64 << 10
 	defaultReceiveQueue     = 1 << 20
@@ -53,8 +58,25 @@ type Config struct {
 	// makes a good one.
 	Secrets []string
 
+	// TLS has the nodes prove themselves by certificates, instead of Secrets or
+	// beside them. It is copied, and hardened: TLS 1.3 only, no session tickets,
+	// and both sides show a certificate that is verified, by ClientCAs and
+	// RootCAs. A dialler verifies the name that it dialled, or the address, or
+	// ServerName if that is set. InsecureSkipVerify needs VerifyConnection,
+	// which then decides alone. To change certificates at run time, use the
+	// callbacks GetCertificate, GetClientCertificate and GetConfigForClient;
+	// what the last returns is hardened in the same way.
+	TLS *tls.Config
+
+	// VerifyPeer ties a certificate to a node: an error refuses the link, and
+	// the peer is told its text. Both sides call it, from the goroutine of a
+	// handshake, several at once, once the peer has said who it is. Nil means
+	// that every certificate that is verified is good for every node. It needs
+	// TLS.
+	VerifyPeer func(state tls.ConnectionState, n transport.Node) error
+
 	// Insecure makes links without TLS and without a proof: whoever reaches
-	// the port is a member and reads all. It can't be set beside Secrets.
+	// the port is a member and reads all. It can't be set beside Secrets or TLS.
 	Insecure bool
 
 	// Bind is the "host:port" to listen on. The host is an IP address, a
@@ -93,9 +115,31 @@ type Config struct {
 	HandshakeTimeout time.Duration
 
 	// MaxHandshakes bounds the connections that have been accepted and haven't
-	// proved themselves yet. When it is reached, the oldest of the remote
-	// address that has most of them is closed. Zero means 512.
+	// proved themselves yet. When it is reached, the oldest of the IPv4 address
+	// or IPv6 /64 that has most of them is closed. Besides, the 257th of one of
+	// these that comes at once waits, and more so those after it. Zero means
+	// 512.
 	MaxHandshakes int
+
+	// MaxPeers bounds the peers, and what one peer may name of others. One more
+	// is refused with [CodeFull]. Zero means 4096.
+	MaxPeers int
+
+	// NoPeerExchange leaves it to the callers of Connect to find every node.
+	// Otherwise a node tells its peers whom it is linked with, and dials whom
+	// they name, so that one node known by all is enough for a full mesh.
+	NoPeerExchange bool
+
+	// AllowAddr guards the addresses that are dialled though no caller of
+	// Connect named them: those that peers name, and those of peers that got
+	// lost. It is called from goroutines of the mesh's own, several at once.
+	// Nil allows all.
+	AllowAddr func(addr netip.AddrPort) bool
+
+	// ForgetAfter is for how long the mesh itself dials a peer that got lost,
+	// unless a caller of Connect does. One that left isn't dialled. Zero means
+	// 24 hours; negative means not at all.
+	ForgetAfter time.Duration
 
 	// MaxMessage is the most bytes that one message may have, sent or
 	// received. All nodes of a cluster should have the same. Zero means 1 MiB;
@@ -119,8 +163,9 @@ type Config struct {
 	// connect them. Nil means [net.DefaultResolver].
 	Resolver Resolver
 
-	// Logger takes what happens to links, from a goroutine of the mesh's own:
-	// nil means [slog.Default].
+	// Logger takes what somebody should look into, such as refusals, at level
+	// Warn, and the ups and downs of peers at Debug. Its handler is called from
+	// a goroutine of the mesh's own. Nil means [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -148,6 +193,8 @@ func withDefaults(c Config) (Config, error) {
 	setDefault(&c.DownAfter, max(defaultDownAfter, 2*c.Heartbeat))
 	setDefault(&c.HandshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&c.MaxHandshakes, defaultMaxHandshakes)
+	setDefault(&c.MaxPeers, defaultMaxPeers)
+	setDefault(&c.ForgetAfter, defaultForgetAfter)
 	setDefault(&c.MaxMessage, defaultMaxMessage)
 	setDefault(&c.SendQueue, defaultSendQueue)
 	setDefault(&c.ReceiveQueue, defaultReceiveQueue)
@@ -160,7 +207,7 @@ func withDefaults(c Config) (Config, error) {
 	if c.Resolver == nil {
 		c.Resolver = net.DefaultResolver
 	}
-	return c, errors.Join(c.checkSecrets(), c.checkNames(), c.checkNumbers())
+	return c, errors.Join(c.checkSecurity(), c.checkNames(), c.checkNumbers())
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -170,19 +217,26 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-func (c *Config) checkSecrets() error {
+func (c *Config) checkSecurity() error {
 	switch {
 	case c.Insecure && len(c.Secrets) > 0:
 		return fmt.Errorf("mesh: Config.Insecure is true and Config.Secrets has %d: set one of the two", len(c.Secrets))
-	case !c.Insecure && len(c.Secrets) == 0:
-		return errors.New("mesh: Config.Secrets is empty: give every node the same secret (mesh.NewSecret makes one), or set Config.Insecure for a mesh that anyone may join")
+	case c.Insecure && c.TLS != nil:
+		return errors.New("mesh: Config.Insecure is true and Config.TLS is set: set one of the two")
+	case !c.Insecure && len(c.Secrets) == 0 && c.TLS == nil:
+		return errors.New("mesh: Config.Secrets is empty: give every node the same secret (mesh.NewSecret makes one), or set Config.TLS, or Config.Insecure for a mesh that anyone may join")
+	case c.VerifyPeer != nil && c.TLS == nil:
+		return errors.New("mesh: Config.VerifyPeer is set and Config.TLS is not, so that there are no certificates to verify: set TLS, too")
 	}
-	for i, s := range c.Secrets {
-		if err := checkSecret(s); err != nil {
-			return fmt.Errorf("mesh: Config.Secrets[%d] %w; mesh.NewSecret makes a good one", i, err)
+	if c.TLS != nil {
+		if err := checkTLS(c.TLS); err != nil {
+			return fmt.Errorf("mesh: Config.TLS%w", err)
 		}
 	}
-	return nil
+	if len(c.Secrets) == 0 {
+		return nil
+	}
+	return checkSecrets("Config.Secrets", c.Secrets)
 }
 
 func (c *Config) checkNames() error {
@@ -224,6 +278,7 @@ func (c *Config) checkNumbers() error {
 		atLeast("DownAfter", c.DownAfter, 2*c.Heartbeat, c.DownAfter >= 2*c.Heartbeat),
 		atLeast("HandshakeTimeout", c.HandshakeTimeout, least, c.HandshakeTimeout >= least),
 		atLeast("MaxHandshakes", c.MaxHandshakes, 1, c.MaxHandshakes >= 1),
+		atLeast("MaxPeers", c.MaxPeers, 1, c.MaxPeers >= 1),
 		atLeast("MaxMessage", c.MaxMessage, 1, c.MaxMessage >= 1),
 		atLeast("SendQueue", c.SendQueue, 1, c.SendQueue >= 1),
 		atLeast("ReceiveQueue", c.ReceiveQueue, 1, c.ReceiveQueue >= 1),

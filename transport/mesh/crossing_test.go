@@ -17,6 +17,7 @@ import (
 // over a network with random delays, while numbered messages flow both ways; one
 // link is left, and no message is lost or out of order.
 func TestCrossingDials(t *testing.T) {
+	t.Parallel()
 	const dials = 1000
 	toA, toB := newNumbers(), newNumbers()
 	a := listen(t, func(c *Config) { c.Handlers = map[string]Handler{"n": toA.handle} })
@@ -108,7 +109,7 @@ func dialOften(t *testing.T, ctx context.Context, m *Mesh, addr string, times in
 	t.Helper()
 	for range times {
 		time.Sleep(rand.N(3 * time.Millisecond)) // a random delay is what is tested
-		if err := m.dial(ctx, addr, nil); err != nil {
+		if err := m.dial(ctx, target{addr: addr}, nil); err != nil {
 			t.Errorf("dial: %v", err)
 			return
 		}

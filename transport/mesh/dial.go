@@ -1,31 +1,15 @@
 package mesh
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/libcluster-go/cluster/transport"
-)
-
-// The side of a pair that doesn't dial first waits for the other 50 to 250 ms.
-// It counts these in short ticks, which come late on a machine that is busy: so
-// it waits longer while everybody is slow. While a handshake is under way that
-// may be the other's it waits on, for at most this part of
-// Config.HandshakeTimeout in all.
-const (
-	waitTick     = 10 * time.Millisecond
-	waitTicksMin = 5
-	waitTicksMax = 25
-	waitPart     = 0.4
 )
 
 // Connect links this node with n, and returns when messages can be sent. A
@@ -52,28 +36,53 @@ func (m *Mesh) Connect(ctx context.Context, n transport.Node) error {
 func (m *Mesh) connect(ctx context.Context, n transport.Node) error {
 	ctx, cancel := m.within(ctx)
 	defer cancel()
-	if _, ok := n.IP(); ok {
-		return m.connectAddr(ctx, n.Addr(), false)
-	}
-	addrs, err := m.resolve(ctx, n)
+	m.wanted(n)
+	targets, err := m.resolve(ctx, n)
 	if err != nil {
 		return err
 	}
-	errs := make(chan error, len(addrs))
-	for _, a := range addrs {
+	if _, ok := n.IP(); ok {
+		return m.connectTo(ctx, targets[0])
+	}
+	errs := make(chan error, len(targets))
+	for _, t := range targets {
 		go func() {
-			err := m.connectAddr(ctx, a, true)
+			err := m.connectTo(ctx, t)
 			if err == nil {
-				m.alias(n.Addr(), a)
+				m.alias(n.Addr(), t.addr)
 			}
 			errs <- err
 		}()
 	}
 	var all []error
-	for range addrs {
+	for range targets {
 		all = append(all, <-errs)
 	}
 	return combine(all)
+}
+
+// wanted notes that the caller of Connect wants a node: what this mesh has
+// against it ends, and the caller is the one who dials it again if it is lost.
+func (m *Mesh) wanted(n transport.Node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tombstones.dropAddr(n.Addr())
+	m.rumours.wanted(n.Addr(), time.Now())
+}
+
+// A target is one address to dial.
+type target struct {
+	addr    string
+	host    string // the name that the address came from; empty if none
+	learned bool   // from a peer or a loss, and not from the caller of Connect
+}
+
+// verifyHost is what the certificate at the address has to be for.
+func (t target) verifyHost() string {
+	if t.host != "" {
+		return t.host
+	}
+	return transport.Node(t.addr).Host()
 }
 
 // within ties a call's context to the mesh's life.
@@ -83,18 +92,27 @@ func (m *Mesh) within(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// resolve returns the addresses that a name stands for now.
-func (m *Mesh) resolve(ctx context.Context, n transport.Node) ([]string, error) {
+// resolve returns the addresses that a node stands for now: its own, or those
+// of its name.
+func (m *Mesh) resolve(ctx context.Context, n transport.Node) ([]target, error) {
+	if _, ok := n.IP(); ok {
+		return []target{{addr: n.Addr()}}, nil
+	}
 	ips, err := m.cfg.Resolver.LookupNetIP(ctx, "ip", n.Host())
 	if err != nil {
 		return nil, fmt.Errorf("mesh: resolving %s: %w", n.Host(), err)
 	}
-	var addrs []string
+	var targets []target
 	for _, ip := range ips {
-		addrs = append(addrs, net.JoinHostPort(ip.Unmap().String(), strconv.Itoa(n.Port())))
+		t := target{addr: net.JoinHostPort(ip.Unmap().String(), strconv.Itoa(n.Port())), host: n.Host()}
+		if !slices.Contains(targets, t) {
+			targets = append(targets, t)
+		}
 	}
-	slices.Sort(addrs)
-	return slices.Compact(addrs), nil
+	if len(targets) == 0 {
+		return nil, fmt.Errorf("mesh: resolving %s: the answer has no address", n.Host())
+	}
+	return targets, nil
 }
 
 // combine makes one error of those of a name's addresses.
@@ -144,26 +162,25 @@ type attempt struct {
 	err  error
 }
 
-// connectAddr links with whoever is at addr. byName says that the address came
-// out of a name, so that the other side may not know that it is to dial first.
-func (m *Mesh) connectAddr(ctx context.Context, addr string, byName bool) error {
-	if m.reachesSelf(addr) {
+// connectTo links with whoever is at an address.
+func (m *Mesh) connectTo(ctx context.Context, t target) error {
+	if m.reachesSelf(t.addr) {
 		return transport.ErrSelf
 	}
 	for {
 		m.mu.Lock()
-		if len(m.find(transport.Node(addr))) > 0 {
+		if len(m.find(transport.Node(t.addr))) > 0 {
 			m.mu.Unlock()
 			return nil
 		}
-		a := m.dialling[addr]
+		a := m.dialling[t.addr]
 		if a == nil {
 			a = &attempt{done: make(chan struct{})}
-			m.dialling[addr] = a
+			m.dialling[t.addr] = a
 			m.mu.Unlock()
-			a.err = m.dialInTurn(ctx, addr, byName)
+			a.err = m.dialInTurn(ctx, t)
 			m.mu.Lock()
-			delete(m.dialling, addr)
+			delete(m.dialling, t.addr)
 			m.mu.Unlock()
 			close(a.done)
 			return a.err
@@ -180,112 +197,30 @@ func (m *Mesh) connectAddr(ctx context.Context, addr string, byName bool) error 
 	}
 }
 
-// errOvertaken says that the other side has come first.
-var errOvertaken = errors.New("mesh: the other side dials")
-
-func (m *Mesh) dialInTurn(ctx context.Context, addr string, byName bool) error {
-	waits := !byName && !dialsFirst(m.self.node.Addr(), addr)
-	until := time.Now().Add(time.Duration(waitPart * float64(m.cfg.HandshakeTimeout)))
-	for {
-		if waits {
-			linked, err := m.waitForPeer(ctx, addr, until)
-			if linked || err != nil {
-				return err
-			}
-		}
-		err := m.dial(ctx, addr, func(took time.Duration) bool {
-			return m.coming(addr, false) || waits && m.comesWithin(ctx, addr, min(2*took, time.Until(until)))
-		})
-		if !errors.Is(err, errOvertaken) {
-			return err
-		}
-		waits = true
-	}
-}
-
-// comesWithin watches for the other side once more, now that this side has
-// connected: where that took long, so does everything.
-func (m *Mesh) comesWithin(ctx context.Context, addr string, d time.Duration) bool {
-	late := time.NewTimer(d)
-	defer late.Stop()
-	for {
-		changed := m.changed.Wait()
-		if m.coming(addr, true) {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-late.C:
-			return false
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// coming reports whether there is a peer at that address, up or about to be, or
-// a guest from there who may be it, if these count.
-func (m *Mesh) coming(addr string, guests bool) bool {
-	if guests { // looked at first: a guest leaves when it is a peer
-		if a, err := netip.ParseAddrPort(addr); err == nil && m.waiting.from(a.Addr()) {
-			return true
-		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.byAddr[addr] != nil
-}
-
-// dialsFirst reports which of two advertised addresses dials: both sides come
-// to the same answer, and over many pairs each side has half of the work.
-func dialsFirst(self, other string) bool {
-	a, b := sha256.Sum256([]byte(self+"\x00"+other)), sha256.Sum256([]byte(other+"\x00"+self))
-	return bytes.Compare(a[:], b[:]) < 0
-}
-
-// waitForPeer gives the other side of a pair the time to dial.
-func (m *Mesh) waitForPeer(ctx context.Context, addr string, until time.Time) (linked bool, err error) {
-	tick := time.NewTicker(waitTick)
-	defer tick.Stop()
-	for ticks := waitTicksMin + rand.IntN(waitTicksMax-waitTicksMin+1); ; {
-		changed := m.changed.Wait()
-		coming := m.coming(addr, time.Now().Before(until))
-		m.mu.Lock()
-		linked = len(m.find(transport.Node(addr))) > 0
-		m.mu.Unlock()
-		if linked || ticks <= 0 && !coming {
-			return linked, nil
-		}
-		select {
-		case <-changed:
-		case <-tick.C:
-			ticks--
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		}
-	}
-}
-
-// dial makes a link with whoever is at addr, with each secret in turn, and
+// dial makes a link with whoever is at an address, with each secret in turn, and
 // waits until it can be used. A node that turns out to be linked already is left
 // as it is. overtaken is asked once the connection is there and before the
 // costly part: if it says so, the error is errOvertaken. A nil one makes a link
 // in any case.
-func (m *Mesh) dial(ctx context.Context, addr string, overtaken func(took time.Duration) bool) error {
-	err := error(nil)
-	for i := range max(1, len(m.prover.keys)) {
-		if err = m.dialWith(ctx, addr, i, overtaken); !errors.Is(err, ErrProof) {
+func (m *Mesh) dial(ctx context.Context, t target, overtaken func(took time.Duration) bool) error {
+	keys := m.prover.Load().keys
+	if len(keys) == 0 {
+		keys = [][]byte{nil}
+	}
+	var err error
+	for _, key := range keys {
+		if err = m.dialWith(ctx, t, key, overtaken); !errors.Is(err, ErrProof) {
 			return err
 		}
 	}
 	return err
 }
 
-func (m *Mesh) dialWith(ctx context.Context, addr string, i int, overtaken func(took time.Duration) bool) error {
+func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken func(took time.Duration) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
 	began := time.Now()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	conn, err := m.network.dial(ctx, t.addr)
 	if err != nil {
 		return err
 	}
@@ -293,22 +228,21 @@ func (m *Mesh) dialWith(ctx context.Context, addr string, i int, overtaken func(
 		_ = conn.Close()
 		return errOvertaken
 	}
-	l, h, err := m.dialLink(ctx, conn, i, func(h *hello) *RefusedError {
+	m.proving.Add(1)
+	defer m.proving.Add(-1)
+	l, h, err := m.dialLink(ctx, conn, t.verifyHost(), key, func(h *hello) error {
 		if overtaken != nil && m.known(h.instance) {
-			return &RefusedError{Code: CodeDuplicate, Reason: "linked already"}
+			return refuse(CodeDuplicate, "linked already")
 		}
-		return m.checkHello(ctx, h)
+		return m.checkHost(ctx, t, h)
 	})
-	var refusal *RefusedError
-	switch {
-	case err == nil:
-	case errors.As(err, &refusal) && refusal.Code == CodeDuplicate && !refusal.ByPeer:
+	if err != nil {
 		_ = conn.Close()
-		return m.waitPeer(ctx, h.instance, addr)
-	default:
-		_ = conn.Close()
+		if refusal, ok := errors.AsType[*RefusedError](err); ok && refusal.Code == CodeDuplicate && !refusal.ByPeer {
+			return m.waitPeer(ctx, h.instance, t.addr)
+		}
 		if cause := context.Cause(ctx); cause != nil {
-			return fmt.Errorf("mesh: handshake with %s: %w", addr, cause)
+			return fmt.Errorf("mesh: handshake with %s: %w", t.addr, cause)
 		}
 		return err
 	}
@@ -317,7 +251,22 @@ func (m *Mesh) dialWith(ctx context.Context, addr string, i int, overtaken func(
 		m.abandon(l)
 		return ErrDown
 	}
-	return m.waitUp(ctx, l, addr)
+	return m.waitUp(ctx, l, t.addr)
+}
+
+// checkHost is the dialler's judgement of the node that it has reached.
+func (m *Mesh) checkHost(ctx context.Context, t target, h *hello) error {
+	if err := m.checkHello(ctx, h); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !t.learned {
+		m.tombstones.drop(h.instance)
+	} else if m.tombstones.has(h.instance, time.Now()) {
+		return refuse(CodeUnwanted, "%s has disconnected %s", m.self.node, h.node)
+	}
+	return m.checkRoom(h)
 }
 
 // known reports whether there is a link with a peer, up or about to be.

@@ -15,6 +15,9 @@ var (
 	ErrNoNode = errors.New("mesh: no link with that node")
 	// ErrDown says that the link went down before the call was done.
 	ErrDown = errors.New("mesh: the link went down")
+	// ErrQueueFull says that Config.SendQueue was full until the call's context
+	// was done.
+	ErrQueueFull = errors.New("mesh: the node's send queue is full")
 	// ErrTooLarge says that a message is larger than Config.MaxMessage.
 	ErrTooLarge = errors.New("mesh: message too large")
 	// ErrSubject says that a subject is empty or too long.
@@ -50,22 +53,25 @@ type Code uint16
 
 // The codes of the wire. A code that isn't listed comes from a newer node.
 const (
-	CodeNone            Code = 0 // no reason is given: the proof failed
-	CodeProtocol        Code = 1 // no protocol version in common
-	CodeCluster         Code = 2 // another cluster's name
-	CodeSelf            Code = 3 // dialled itself
-	CodeAddressConflict Code = 4 // another live node has that address
-	CodeUnwanted        Code = 5 // disconnected on purpose
-	CodeDuplicate       Code = 6 // linked already
-	CodeLeft            Code = 7 // the node leaves
-	CodeMalformed       Code = 8 // a frame that can't be
-	CodeSilent          Code = 9 // nothing was heard for Config.DownAfter
+	CodeNone            Code = 0  // no reason is given: the proof failed
+	CodeProtocol        Code = 1  // no protocol version in common
+	CodeCluster         Code = 2  // another cluster's name
+	CodeSelf            Code = 3  // dialled itself
+	CodeAddressConflict Code = 4  // another live node has that address
+	CodeUnwanted        Code = 5  // disconnected on purpose
+	CodeDuplicate       Code = 6  // linked already
+	CodeLeft            Code = 7  // the node leaves
+	CodeMalformed       Code = 8  // a frame that can't be
+	CodeSilent          Code = 9  // nothing was heard for Config.DownAfter
+	CodeTLS             Code = 10 // the certificate was refused
+	CodeFull            Code = 11 // Config.MaxPeers is reached
+	CodeSecret          Code = 12 // not proved again after SetSecrets
 )
 
 func (c Code) String() string {
 	names := [...]string{
 		"none", "protocol", "cluster", "self", "address_conflict", "unwanted",
-		"duplicate", "left", "malformed", "silent",
+		"duplicate", "left", "malformed", "silent", "tls", "full", "secret",
 	}
 	if int(c) < len(names) {
 		return names[c]

@@ -68,5 +68,5 @@ func ExampleMesh_Connect_stranger() {
 func ExampleListen_mistake() {
 	_, err := mesh.Listen(mesh.Config{})
 	fmt.Println(err)
-	// Output: mesh: Config.Secrets is empty: give every node the same secret (mesh.NewSecret makes one), or set Config.Insecure for a mesh that anyone may join
+	// Output: mesh: Config.Secrets is empty: give every node the same secret (mesh.NewSecret makes one), or set Config.TLS, or Config.Insecure for a mesh that anyone may join
 }

@@ -1,10 +1,14 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -14,40 +18,55 @@ import (
 // it lives, before a newcomer at that address takes its place.
 const conflictPing = time.Second
 
-// tlsConfig is the same for every handshake. Verification of certificates is
-// off on purpose: the proof over the exported key, which no relay has, comes in
-// its place.
-func (m *Mesh) tlsConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{alpn},
-		Certificates:           []tls.Certificate{m.cert},
-		InsecureSkipVerify:     true, //nolint:gosec // see above
-		SessionTicketsDisabled: true,
+// A session is a connection of which the other end has yet to say who it is.
+type session struct {
+	conn  net.Conn
+	state tls.ConnectionState // zero in an insecure mesh
+	ekm   []byte              // what its proofs are bound to; nil without secrets
+	key   []byte              // of the secret that was proved; nil without secrets
+}
+
+// secure does the TLS handshake as either side, unless the mesh is insecure.
+func (m *Mesh) secure(ctx context.Context, conn net.Conn, c *tls.Config, as func(net.Conn, *tls.Config) *tls.Conn) (*session, error) {
+	if m.cfg.Insecure {
+		return &session{conn: conn}, nil
+	}
+	tc := as(newExactConn(conn, &m.buffers), c)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, handshakeError(err)
+	}
+	s := &session{conn: tc, state: tc.ConnectionState()}
+	if s.state.Version != tls.VersionTLS13 || s.state.NegotiatedProtocol != alpn {
+		return nil, fmt.Errorf("%w: TLS version %s with protocol %q, want 1.3 with %q",
+			ErrProtocol, tls.VersionName(s.state.Version), s.state.NegotiatedProtocol, alpn)
+	}
+	if m.cfg.TLS != nil && len(s.state.PeerCertificates) == 0 {
+		return nil, refuse(CodeTLS, "the peer showed no certificate")
+	}
+	if m.proves() {
+		var err error
+		if s.ekm, err = exportKey(s.state, kindLink); err != nil {
+			return nil, fmt.Errorf("%w: TLS exporter: %w", ErrProtocol, err)
+		}
+	}
+	return s, nil
+}
+
+// handshakeError tells a connection that broke from one that speaks something
+// else.
+func handshakeError(err error) error {
+	broke, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		ok && broke.Op != "remote error":
+		return fmt.Errorf("mesh: the connection ended during the TLS handshake: %w", err)
+	default:
+		return fmt.Errorf("%w: TLS: %w", ErrProtocol, err)
 	}
 }
 
-// secure does the TLS handshake as either side, unless the mesh is insecure,
-// and returns the connection with the key that its proofs are bound to.
-func (m *Mesh) secure(ctx context.Context, conn net.Conn, as func(net.Conn, *tls.Config) *tls.Conn) (net.Conn, []byte, error) {
-	if m.cfg.Insecure {
-		return conn, nil, nil
-	}
-	tc := as(conn, m.tlsConfig())
-	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, nil, fmt.Errorf("%w: TLS: %w", ErrProtocol, err)
-	}
-	state := tc.ConnectionState()
-	if state.Version != tls.VersionTLS13 || state.NegotiatedProtocol != alpn {
-		return nil, nil, fmt.Errorf("%w: TLS version %s with protocol %q, want 1.3 with %q",
-			ErrProtocol, tls.VersionName(state.Version), state.NegotiatedProtocol, alpn)
-	}
-	ekm, err := exportKey(state, kindLink)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: TLS exporter: %w", ErrProtocol, err)
-	}
-	return tc, ekm, nil
-}
+// proves reports whether links need a proof of a secret.
+func (m *Mesh) proves() bool { return len(m.cfg.Secrets) > 0 }
 
 // bound makes the reads and writes of a handshake end with ctx. The returned
 // func lifts that again, and reports whether ctx was in time.
@@ -62,30 +81,29 @@ func (m *Mesh) acceptLink(ctx context.Context, g *guest) (*link, *hello, error) 
 	lift := bound(ctx, g.conn)
 	defer lift()
 	tune(g.conn)
-	conn, ekm, err := m.secure(ctx, g.conn, tls.Server)
+	s, err := m.secure(ctx, g.conn, m.tls, tls.Server)
+	if err != nil {
+		return nil, nil, m.tlsRefusal(err)
+	}
+	if err := m.answerProof(s); err != nil {
+		return nil, nil, err
+	}
+	m.waiting.proved(g)
+	id, h, err := m.readHello(s.conn)
 	if err != nil {
 		return nil, nil, err
 	}
-	answer, err := m.checkProof(conn, ekm)
+	if err := m.checkGuest(ctx, s, h); err != nil {
+		if refusal, ok := errors.AsType[*RefusedError](err); ok {
+			_ = writeFrame(s.conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
+		}
+		return nil, nil, err
+	}
+	l, err := m.newLink(s, id, false)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := writeFrame(conn, frameAnswer, answer, m.self.encode()); err != nil {
-		return nil, nil, err
-	}
-	id, h, err := m.readHello(conn)
-	if err != nil {
-		return nil, nil, err
-	}
-	if refusal := m.checkHello(ctx, h); refusal != nil {
-		_ = writeFrame(conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
-		return nil, nil, refusal
-	}
-	l, err := m.newLink(conn, id, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err = writeFrame(conn, frameWelcome); err == nil && !lift() {
+	if err = writeFrame(s.conn, frameWelcome); err == nil && !lift() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
@@ -95,25 +113,25 @@ func (m *Mesh) acceptLink(ctx context.Context, g *guest) (*link, *hello, error) 
 	return l, h, nil
 }
 
-// checkProof reads the dialler's proof and returns what answers it.
-func (m *Mesh) checkProof(conn net.Conn, ekm []byte) ([]byte, error) {
-	t, payload, err := readFrame(conn, 1+proofSize)
+// answerProof reads the dialler's proof, and answers it with the acceptor's own
+// and its hello.
+func (m *Mesh) answerProof(s *session) error {
+	t, payload, err := readFrame(s.conn, 1+proofSize)
 	if err != nil {
-		return nil, err
+		return m.tlsRefusal(err)
 	}
 	if t != frameProof || len(payload) != 1+proofSize || kind(payload[0]) != kindLink {
-		_ = writeFrame(conn, frameRefuse, encodeReason(CodeNone, ""))
-		return nil, fmt.Errorf("%w: type %d with %d bytes where a proof was due", errMalformed, t, len(payload))
+		_ = writeFrame(s.conn, frameRefuse, encodeReason(CodeNone, ""))
+		return fmt.Errorf("%w: type %d with %d bytes where a proof was due", errMalformed, t, len(payload))
 	}
-	if m.cfg.Insecure {
-		return make([]byte, proofSize), nil
+	answer := make([]byte, proofSize)
+	if m.proves() {
+		if answer, s.key = m.prover.Load().accept(kindLink, s.ekm, payload[1:]); s.key == nil {
+			_ = writeFrame(s.conn, frameRefuse, encodeReason(CodeNone, ""))
+			return ErrProof
+		}
 	}
-	answer, ok := m.prover.accept(kindLink, ekm, payload[1:])
-	if !ok {
-		_ = writeFrame(conn, frameRefuse, encodeReason(CodeNone, ""))
-		return nil, ErrProof
-	}
-	return answer, nil
+	return writeFrame(s.conn, frameAnswer, answer, m.self.encode())
 }
 
 // readHello reads the dialler's hello, or its refusal.
@@ -135,38 +153,36 @@ func (m *Mesh) readHello(conn net.Conn) (id linkID, h *hello, err error) {
 	return id, h, err
 }
 
-// dialLink is the dialler's side, with the i-th secret. wanted sees the
-// acceptor's hello before it learns of this node's, and may refuse it.
-func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, i int, wanted func(*hello) *RefusedError) (*link, *hello, error) {
+// dialLink is the dialler's side, with the key of one of its secrets. wanted
+// sees the acceptor's hello before it learns of this node's, and may refuse it.
+func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []byte, wanted func(*hello) error) (*link, *hello, error) {
 	lift := bound(ctx, raw)
 	defer lift()
 	tune(raw)
-	conn, ekm, err := m.secure(ctx, raw, tls.Client)
+	s, err := m.secure(ctx, raw, m.clientTLS(host), tls.Client)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, m.tlsRefusal(err)
 	}
-	sent := make([]byte, proofSize)
-	if !m.cfg.Insecure {
-		sent = m.prover.dial(i, kindLink, ekm)
-	}
-	if err := writeFrame(conn, frameProof, []byte{byte(kindLink)}, sent); err != nil {
-		return nil, nil, err
-	}
-	h, err := m.readAnswer(conn, i, ekm, sent)
+	h, err := m.prove(s, key)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, m.tlsRefusal(err)
 	}
-	if refusal := wanted(h); refusal != nil {
-		_ = writeFrame(conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
-		return nil, h, refusal
+	if err = m.checkPeer(s, h); err == nil {
+		err = wanted(h)
+	}
+	if err != nil {
+		if refusal, ok := errors.AsType[*RefusedError](err); ok {
+			_ = writeFrame(s.conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
+		}
+		return nil, h, err
 	}
 	var id linkID
 	_, _ = rand.Read(id[:])
-	l, err := m.newLink(conn, id, true)
+	l, err := m.newLink(s, id, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = m.greet(conn, id); err == nil && !lift() {
+	if err = m.greet(s.conn, id); err == nil && !lift() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
@@ -174,6 +190,29 @@ func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, i int, wanted func(*h
 		return nil, nil, err
 	}
 	return l, h, nil
+}
+
+// prove sends the dialler's proof, and reads the acceptor's and its hello.
+func (m *Mesh) prove(s *session, key []byte) (*hello, error) {
+	sent := make([]byte, proofSize)
+	if m.proves() {
+		sent = proof(key, 'D', kindLink, s.ekm, nil)
+	}
+	// An acceptor that refused the certificate has said why before it closed.
+	writeErr := writeFrame(s.conn, frameProof, []byte{byte(kindLink)}, sent)
+	t, payload, err := readFrame(s.conn, proofSize+maxHello)
+	switch {
+	case err != nil:
+		return nil, cmp.Or(err, writeErr)
+	case t == frameRefuse:
+		return nil, ErrProof
+	case t != frameAnswer || len(payload) < proofSize:
+		return nil, fmt.Errorf("%w: type %d with %d bytes where a proof was due", errMalformed, t, len(payload))
+	case m.proves() && !hmac.Equal(proof(key, 'A', kindLink, s.ekm, sent), payload[:proofSize]):
+		return nil, ErrProof
+	}
+	s.key = key
+	return decodeHello(payload[proofSize:])
 }
 
 // greet sends the dialler's hello and reads what the acceptor says to it.
@@ -193,22 +232,6 @@ func (m *Mesh) greet(conn net.Conn, id linkID) error {
 	return nil
 }
 
-// readAnswer reads the acceptor's proof and hello.
-func (m *Mesh) readAnswer(conn net.Conn, i int, ekm, sent []byte) (*hello, error) {
-	t, payload, err := readFrame(conn, proofSize+maxHello)
-	switch {
-	case err != nil:
-		return nil, err
-	case t == frameRefuse:
-		return nil, ErrProof
-	case t != frameAnswer || len(payload) < proofSize:
-		return nil, fmt.Errorf("%w: type %d with %d bytes where a proof was due", errMalformed, t, len(payload))
-	case !m.cfg.Insecure && !m.prover.confirm(i, kindLink, ekm, sent, payload[:proofSize]):
-		return nil, ErrProof
-	}
-	return decodeHello(payload[proofSize:])
-}
-
 func peerRefused(payload []byte) error {
 	code, reason, err := decodeReason(payload)
 	if err != nil {
@@ -222,11 +245,32 @@ func writeFrame(conn net.Conn, t frameType, payload ...[]byte) error {
 	return err
 }
 
-// checkHello decides whether to link with a node that has proved itself.
-func (m *Mesh) checkHello(ctx context.Context, h *hello) *RefusedError {
-	refuse := func(c Code, format string, args ...any) *RefusedError {
-		return &RefusedError{Code: c, Reason: fmt.Sprintf(format, args...)}
+// checkGuest is the acceptor's judgement of a node that has proved itself.
+func (m *Mesh) checkGuest(ctx context.Context, s *session, h *hello) error {
+	if err := m.checkPeer(s, h); err != nil { // first: the hello may cost another its place
+		return err
 	}
+	if err := m.checkHello(ctx, h); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tombstones.has(h.instance, time.Now()) {
+		return refuse(CodeUnwanted, "%s has disconnected %s", m.self.node, h.node)
+	}
+	return m.checkRoom(h)
+}
+
+// checkRoom refuses a peer that is one too many. The caller holds mu.
+func (m *Mesh) checkRoom(h *hello) error {
+	if m.peers[h.instance] == nil && len(m.peers) >= m.cfg.MaxPeers {
+		return refuse(CodeFull, "%s has %d peers, as many as Config.MaxPeers allows", m.self.node, len(m.peers))
+	}
+	return nil
+}
+
+// checkHello decides whether to link with a node that has proved itself.
+func (m *Mesh) checkHello(ctx context.Context, h *hello) error {
 	switch {
 	case h.instance == m.self.instance:
 		return refuse(CodeSelf, "that is this node itself")
@@ -238,19 +282,19 @@ func (m *Mesh) checkHello(ctx context.Context, h *hello) *RefusedError {
 	}
 	for _, a := range h.addrs {
 		if slices.Contains(m.self.addrs, a) {
-			return m.conflict(h, a, m.self)
+			return conflict(h, a, m.self)
 		}
 		if other := m.livingAt(ctx, a, h.instance); other != nil {
-			return m.conflict(h, a, other)
+			return conflict(h, a, other)
 		}
 	}
 	return nil
 }
 
-func (m *Mesh) conflict(newcomer *hello, addr string, holder *hello) *RefusedError {
-	reason := fmt.Sprintf("%s (instance %s) advertises %s, which %s (instance %s) has and answers at; give each node an address of its own (CLUSTER_ADVERTISE)",
+func conflict(newcomer *hello, addr string, holder *hello) error {
+	return refuse(CodeAddressConflict,
+		"%s (instance %s) advertises %s, which %s (instance %s) has and answers at; give each node an address of its own (CLUSTER_ADVERTISE)",
 		newcomer.node, newcomer.instance, addr, holder.node, holder.instance)
-	return &RefusedError{Code: CodeAddressConflict, Reason: reason}
 }
 
 // livingAt returns the hello of another instance that has the address and

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	readBuffer = 4 << 10
+	plainBuffer = 4 << 10
 
 	// partTimeout bounds how long a link that was closed may take to send what
 	// is queued, and its peer to see it.
@@ -27,6 +28,7 @@ type link struct {
 	m       *Mesh
 	id      linkID
 	conn    net.Conn
+	ekm     []byte // what its proofs are bound to
 	dialled bool
 	peer    *peer // set by admit, before the reader starts; nil during the handshake
 	out     outbox
@@ -46,13 +48,18 @@ type link struct {
 	sentLast bool
 	gotLast  bool
 	ended    bool
+
+	key        []byte    // of the secret that the other side has proved last
+	unproved   time.Time // since when that secret is gone; zero if it isn't
+	challenged time.Time
+	nonce      []byte // of the challenge that is open
 }
 
 // newLink registers a link before the other side can know of it, so that
 // whatever names it finds it. The caller admits it or abandons it.
-func (m *Mesh) newLink(conn net.Conn, id linkID, dialled bool) (*link, error) {
+func (m *Mesh) newLink(s *session, id linkID, dialled bool) (*link, error) {
 	l := &link{
-		m: m, id: id, conn: conn, dialled: dialled,
+		m: m, id: id, conn: s.conn, ekm: s.ekm, key: s.key, dialled: dialled,
 		began: make(chan struct{}), received: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.heard.Store(int64(m.elapsed()))
@@ -142,7 +149,7 @@ func (l *link) read() {
 }
 
 func (l *link) readFrames() error {
-	r := bufio.NewReaderSize(hearing{l}, readBuffer)
+	r := l.reader()
 	for !l.over() {
 		var h [headerSize]byte
 		if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -154,7 +161,7 @@ func (l *link) readFrames() error {
 			return fmt.Errorf("%w: type %d with %d bytes, more than %d", errMalformed, t, length, limit)
 		}
 		if !known {
-			if _, err := r.Discard(length); err != nil {
+			if _, err := io.CopyN(io.Discard, r, int64(length)); err != nil {
 				return err
 			}
 			continue
@@ -168,6 +175,15 @@ func (l *link) readFrames() error {
 		}
 	}
 	return errEnded
+}
+
+// reader returns what the frames are read from. A TLS connection has a buffer
+// of its own.
+func (l *link) reader() io.Reader {
+	if _, ok := l.conn.(*tls.Conn); ok {
+		return hearing{l}
+	}
+	return bufio.NewReaderSize(hearing{l}, plainBuffer)
 }
 
 // over reports whether the link has ended, so that what it still holds is not
@@ -185,11 +201,15 @@ func (l *link) over() bool {
 // as long as a message.
 func (l *link) limit(t frameType) (limit int, known bool) {
 	switch t {
-	case frameBegin, frameLast, framePing, framePong:
+	case frameBegin, frameLast, framePing, framePong, frameChallenge:
 		limit, _ = fixedSize(t)
 		return limit, true
 	case frameClose:
 		return maxRefuse, true
+	case framePeers:
+		return maxClaimsFrame, true
+	case frameReproof:
+		return maxSecrets * proofSize, true
 	case frameMessage:
 		return 1 + maxSubject + l.m.cfg.MaxMessage, true
 	case frameProof, frameAnswer, frameHello, frameWelcome, frameRefuse:
@@ -216,6 +236,12 @@ func (l *link) handle(t frameType, payload []byte) error {
 		return l.m.beginReceived(l, before, turn)
 	case frameLast:
 		l.m.lastReceived(l)
+	case framePeers:
+		return l.m.learn(l.peer, payload)
+	case frameChallenge:
+		l.m.proveAgain(l, payload)
+	case frameReproof:
+		l.m.provedAgain(l, payload)
 	case frameClose:
 		code, reason, err := decodeReason(payload)
 		if err != nil {

@@ -1,6 +1,9 @@
 package mesh
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // checksPerHeartbeat is how often the links are looked at in a heartbeat, and
 // so how exactly Heartbeat and DownAfter are kept.
@@ -36,6 +39,10 @@ func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.peers {
+		if slices.ContainsFunc(p.links, func(l *link) bool { return m.unproven(l) }) {
+			m.drop(p, ReasonSecret, CodeSecret, "the secret that you have proved is not valid any more")
+			continue
+		}
 		for _, l := range p.links {
 			if stalled || l.follows != nil { // a reader that waits for another hears nothing
 				l.heard.Store(int64(now))

@@ -21,7 +21,7 @@ type logBook struct {
 
 func newLogBook(each func()) *logBook {
 	b := &logBook{each: each, mu: &sync.Mutex{}, out: &bytes.Buffer{}}
-	b.Handler = slog.NewTextHandler(b.out, nil)
+	b.Handler = slog.NewTextHandler(b.out, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return b
 }
 

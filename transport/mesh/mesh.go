@@ -2,15 +2,13 @@ package mesh
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -44,10 +42,12 @@ var (
 // [Listen]; its methods may be called from any goroutine, handlers included.
 type Mesh struct {
 	cfg      Config
+	network  network
 	log      *slog.Logger // may be used under a lock
 	self     *hello
-	prover   *prover
-	cert     tls.Certificate
+	prover   atomic.Pointer[prover]
+	tls      *tls.Config // nil in an insecure mesh
+	buffers  exactBuffers
 	listener net.Listener
 	listen   netip.AddrPort
 	epoch    time.Time
@@ -63,6 +63,7 @@ type Mesh struct {
 
 	dropped    atomic.Int64 // messages
 	handshakes atomic.Int64 // that proved both sides, as the dialler
+	proving    atomic.Int32 // connections that this node has dialled and whose handshake is under way
 
 	mu       sync.Mutex
 	closed   bool
@@ -75,21 +76,47 @@ type Mesh struct {
 	dialling map[string]*attempt            // by address
 	notify   map[chan struct{}]struct{}
 
+	tombstones tombstones
+	rumours    *rumours
+	news       []claim       // to tell the peers
+	hasNews    chan struct{} // holds a token while there are news
+	hasRumours chan struct{} // holds a token when rumours have changed
+
 	told map[instanceID]Peer // what the events' snapshot tells; their hub's lock guards it
 }
 
 // Listen starts a mesh: it accepts peers at once. The error names the field of
 // cfg that is wrong, its value, and what would be right.
-func Listen(cfg Config) (*Mesh, error) {
+func Listen(cfg Config) (*Mesh, error) { return listenOn(tcp(), cfg) }
+
+// A network is what links are made of: TCP, or what tests have in its place.
+type network struct {
+	listen func(ctx context.Context, addr string) (net.Listener, error) // its address is a TCPAddr
+	dial   func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+func tcp() network {
+	return network{
+		listen: func(ctx context.Context, addr string) (net.Listener, error) {
+			return new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		},
+		dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		},
+	}
+}
+
+func listenOn(network network, cfg Config) (*Mesh, error) {
 	cfg, err := withDefaults(cfg)
 	if err != nil {
 		return nil, err
 	}
 	m := &Mesh{
-		cfg: cfg, epoch: time.Now(),
+		cfg: cfg, network: network, epoch: time.Now(),
 		peers: map[instanceID]*peer{}, links: map[linkID]*link{}, byAddr: map[string]*peer{},
 		aliases: map[string]map[instanceID]bool{}, departed: map[string]bool{},
 		dialling: map[string]*attempt{}, notify: map[chan struct{}]struct{}{},
+		tombstones: tombstones{}, hasNews: make(chan struct{}, 1), hasRumours: make(chan struct{}, 1),
 		told: map[instanceID]Peer{},
 	}
 	m.handlers.funcs, m.handlers.busy = cfg.Handlers, map[string]int{}
@@ -99,19 +126,38 @@ func Listen(cfg Config) (*Mesh, error) {
 	m.log = logqueue.New(cfg.Logger, m.handlers.start)
 	m.waiting.limit = cfg.MaxHandshakes
 	m.events = feed.New(eventQueue, m.snapshotEvent, func(n int) Event { return Lagged{N: n} })
-	if m.prover, err = newProver(cfg.Secrets); err != nil {
-		return nil, err
-	}
-	if m.cert, err = newCertificate(); err != nil {
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	if err := m.prepare(); err != nil {
+		m.cancel()
 		return nil, err
 	}
 	if err := m.open(); err != nil {
+		m.cancel()
 		return nil, err
 	}
-	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.rumours = newRumours(m.self.node.Addr(), cfg.MaxPeers, mathrand.Float64)
 	m.run(m.acceptAll)
 	m.run(m.watchLinks)
+	m.run(m.tellNews)
+	m.run(m.seek)
 	return m, nil
+}
+
+// prepare makes what the handshakes need.
+func (m *Mesh) prepare() error {
+	p, err := newProver(m.cfg.Secrets)
+	if err != nil {
+		return err
+	}
+	m.prover.Store(p)
+	switch {
+	case m.cfg.Insecure:
+	case m.cfg.TLS != nil:
+		m.tls = harden(m.cfg.TLS)
+	default:
+		m.tls, err = secretTLS()
+	}
+	return err
 }
 
 // open listens, and finds out where that is.
@@ -120,7 +166,7 @@ func (m *Mesh) open() error {
 	if err != nil {
 		return err
 	}
-	if m.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", bind); err != nil {
+	if m.listener, err = m.network.listen(m.ctx, bind); err != nil {
 		return fmt.Errorf("mesh: Config.Bind %q can't be listened on; choose another port, or 0 for a free one: %w", m.cfg.Bind, err)
 	}
 	m.listen = m.listener.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // it is a TCP listener
@@ -137,6 +183,9 @@ func (m *Mesh) open() error {
 // introduce makes this node's hello.
 func (m *Mesh) introduce(nodes []transport.Node) error {
 	m.self = &hello{min: protocolMin, max: protocolMax, cluster: m.cfg.Cluster, node: nodes[0], meta: m.cfg.Meta}
+	if !m.cfg.NoPeerExchange {
+		m.self.features |= featurePeers
+	}
 	for _, n := range nodes {
 		m.self.addrs = append(m.self.addrs, n.Addr())
 	}
@@ -149,22 +198,6 @@ func (m *Mesh) introduce(nodes []transport.Node) error {
 	}
 	_, _ = rand.Read(m.self.instance[:])
 	return nil
-}
-
-// newCertificate makes the acceptor's certificate. It proves nothing by itself:
-// the secret's proof over the connection does.
-func newCertificate() (tls.Certificate, error) {
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("mesh: making a key: %w", err)
-	}
-	now := time.Now()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(100, 0, 0)}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("mesh: making a certificate: %w", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
 }
 
 // run starts a goroutine that Close waits for.
@@ -257,11 +290,14 @@ func (m *Mesh) snapshotEvent() Event {
 	return Snapshot{Peers: peers}
 }
 
-// Disconnect ends the link with n, which is told that it is unwanted.
+// Disconnect ends the link with n, which is told that it is unwanted: that
+// instance is refused until Connect is called for it here, another instance has
+// its address, or an hour has passed.
 func (m *Mesh) Disconnect(_ context.Context, n transport.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.find(n) {
+		m.tombstones.add(p.hello.instance, p.hello.addrs, time.Now())
 		m.drop(p, ReasonUnwanted, CodeUnwanted, "disconnected by "+string(m.self.node))
 	}
 	return nil

@@ -42,11 +42,11 @@ const patience = 30 * time.Second
 // listen starts a mesh on a free port of loopback, which ends with the test.
 func listen(t *testing.T, change func(*Config)) *Mesh {
 	t.Helper()
-	cfg := Config{Secrets: []string{testSecret}, Bind: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}
+	cfg := Config{Secrets: []string{testSecret}, Bind: "127.0.0.1:0"}
 	if change != nil {
 		change(&cfg)
 	}
-	m, err := Listen(cfg)
+	m, err := Listen(quiet(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +56,14 @@ func listen(t *testing.T, change func(*Config)) *Mesh {
 		}
 	})
 	return m
+}
+
+// quiet has nothing logged unless the test wants it.
+func quiet(c Config) Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
 func connect(t *testing.T, a, b *Mesh) {
@@ -192,7 +200,7 @@ func TestNeverLinksToItself(t *testing.T) {
 	r := startRelay(t, m.Addr().String(), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := m.dial(ctx, r.addr(), nil); !errors.Is(err, transport.ErrSelf) {
+	if err := m.dial(ctx, target{addr: r.addr()}, nil); !errors.Is(err, transport.ErrSelf) {
 		t.Errorf("by a relay: %v", err)
 	}
 }
@@ -281,13 +289,14 @@ func crash(m *Mesh) {
 // TestANewcomerReplacesWhoDoesntAnswer: a host that vanished doesn't hold its
 // address against the next.
 func TestANewcomerReplacesWhoDoesntAnswer(t *testing.T) {
+	t.Parallel()
 	a, b := listen(t, nil), listen(t, nil)
 	events := a.Events(t.Context())
 	var frozen sync.RWMutex
 	r := startRelay(t, b.Addr().String(), waitFor(&frozen))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := a.dial(ctx, r.addr(), nil); err != nil {
+	if err := a.dial(ctx, target{addr: r.addr()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	frozen.Lock()
@@ -372,7 +381,7 @@ func TestSilentPeerGoesDown(t *testing.T) {
 	r := startRelay(t, b.Addr().String(), waitFor(&frozen))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := a.dial(ctx, r.addr(), nil); err != nil {
+	if err := a.dial(ctx, target{addr: r.addr()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	frozen.Lock() // what has been sent stays on the way
@@ -385,6 +394,7 @@ func TestSilentPeerGoesDown(t *testing.T) {
 // TestCloseFromAHandler: it says that it doesn't wait for itself, and a second
 // call waits for the rest.
 func TestCloseFromAHandler(t *testing.T) {
+	t.Parallel()
 	a, b := listen(t, nil), listen(t, nil)
 	closed := make(chan error, 1)
 	if err := b.Handle("close", func(context.Context, Message) { closed <- b.Close() }); err != nil {
@@ -406,4 +416,30 @@ func TestCloseFromAHandler(t *testing.T) {
 	if err := b.Broadcast(t.Context(), "s", nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("Broadcast after Close: %v, want ErrClosed", err)
 	}
+}
+
+// TestAResetIsNotAnotherProtocol: a node that is killed in a handshake speaks
+// the protocol.
+func TestAResetIsNotAnotherProtocol(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reset := make(chan struct{})
+	go func() {
+		defer close(reset)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // it is one
+		_ = c.Close()
+	}()
+	err = listen(t, nil).Connect(t.Context(), transport.Node(l.Addr().String()))
+	if err == nil || errors.Is(err, ErrProtocol) {
+		t.Errorf("got %v, want an error that isn't ErrProtocol", err)
+	}
+	_ = l.Close()
+	<-reset
 }

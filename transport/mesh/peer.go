@@ -47,6 +47,8 @@ const (
 	ReasonReplaced Reason = "replaced"
 	// ReasonClosed: this mesh was closed.
 	ReasonClosed Reason = "closed"
+	// ReasonSecret: after SetSecrets, the peer didn't prove a secret in time.
+	ReasonSecret Reason = "secret"
 )
 
 // An Event is one of [Snapshot], [PeerUp], [PeerDown] and [Lagged].
@@ -138,6 +140,8 @@ func (m *Mesh) admit(l *link, h *hello) bool {
 	}
 	l.peer = p
 	p.links = append(p.links, l)
+	m.tombstones.dropOthers(h.instance, h.addrs)
+	m.checkKey(l, time.Now()) // the secrets may have changed during the handshake
 	if m.decides(p) {
 		m.begins++
 		m.begin(p, l, m.begins)
@@ -201,21 +205,32 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 		l.out.close(code, sentence)
 		l.expire()
 	}
+	m.rumours.silence(p.hello.instance)
 	if p.up {
 		p.up = false
 		m.remember(p, reason)
+		m.announce(p, false)
 		m.tell(p, PeerDown{Peer: info, Reason: reason})
-		m.log.Info("peer down", "node", p.hello.node, "reason", string(reason))
+		m.log.Debug("peer down", "node", p.hello.node, "reason", string(reason))
 	}
 	m.changed.Ring()
 }
 
 const maxDeparted = 4096
 
-// remember keeps for Departed what can be forgotten without harm.
+// remember keeps who left for Departed, and dials those again who didn't.
 func (m *Mesh) remember(p *peer, reason Reason) {
-	if reason != ReasonLeft && reason != ReasonUnwanted {
+	now := time.Now()
+	switch reason {
+	case ReasonLost, ReasonSilent:
+		if m.cfg.ForgetAfter > 0 {
+			m.rumours.lose(p.hello.instance, p.hello.addrs, now.Add(m.cfg.ForgetAfter), now)
+			wake(m.hasRumours)
+		}
 		return
+	case ReasonReplaced, ReasonClosed, ReasonSecret:
+		return
+	case ReasonLeft, ReasonUnwanted:
 	}
 	for _, a := range p.hello.addrs {
 		if len(m.departed) >= maxDeparted {

@@ -6,15 +6,13 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"slices"
 )
 
 const (
 	exporterLabel = "EXPORTER-cluster-mesh-v1"
 	keyInfo       = "cluster mesh proof v1"
 	proofSize     = sha256.Size
-
-	minSecret         = 16
-	minDistinctSecret = 8
 )
 
 // kind says what a connection is for. It is part of the proof, so that a proof
@@ -22,23 +20,6 @@ const (
 type kind byte
 
 const kindLink kind = 'L'
-
-// checkSecret refuses what could be guessed offline by an impostor that was
-// dialled: its error continues "Config.Secrets[0] …" and doesn't show the
-// secret.
-func checkSecret(s string) error {
-	if len(s) < minSecret {
-		return fmt.Errorf("has %d bytes; want at least %d", len(s), minSecret)
-	}
-	distinct := map[byte]bool{}
-	for i := range len(s) {
-		distinct[s[i]] = true
-	}
-	if len(distinct) < minDistinctSecret {
-		return fmt.Errorf("has %d different bytes; want at least %d", len(distinct), minDistinctSecret)
-	}
-	return nil
-}
 
 // A prover holds the keys that a node's secrets come to. It is never changed.
 type prover struct{ keys [][]byte }
@@ -62,25 +43,16 @@ func exportKey(state tls.ConnectionState, k kind) ([]byte, error) {
 	return state.ExportKeyingMaterial(exporterLabel, []byte{byte(k)}, proofSize)
 }
 
-// dial is what the dialler sends: its proof of the i-th secret.
-func (p *prover) dial(i int, k kind, ekm []byte) []byte {
-	return proof(p.keys[i], 'D', k, ekm, nil)
-}
-
-// accept checks the dialler's proof against every secret, in constant time,
-// and returns the acceptor's own proof of the one that matched.
-func (p *prover) accept(k kind, ekm, got []byte) (answer []byte, ok bool) {
+// accept checks the dialler's proof against every secret, in constant time. It
+// returns the acceptor's own proof of the one that matched, and its key; nil if
+// none did.
+func (p *prover) accept(k kind, ekm, got []byte) (answer, matched []byte) {
 	for _, key := range p.keys {
-		if hmac.Equal(proof(key, 'D', k, ekm, nil), got) && !ok {
-			answer, ok = proof(key, 'A', k, ekm, got), true
+		if hmac.Equal(proof(key, 'D', k, ekm, nil), got) && matched == nil {
+			answer, matched = proof(key, 'A', k, ekm, got), key
 		}
 	}
-	return answer, ok
-}
-
-// confirm is the dialler's check of the acceptor's answer.
-func (p *prover) confirm(i int, k kind, ekm, sent, answer []byte) bool {
-	return hmac.Equal(proof(p.keys[i], 'A', k, ekm, sent), answer)
+	return answer, matched
 }
 
 // proof binds the direction, the kind and the connection, and in the answer
@@ -91,4 +63,19 @@ func proof(key []byte, direction byte, k kind, ekm, answered []byte) []byte {
 	mac.Write(ekm)
 	mac.Write(answered)
 	return mac.Sum(nil)
+}
+
+// reproof proves a secret again over a link that exists, to whoever chose the
+// nonce. role is the side that proves.
+func reproof(key []byte, role byte, ekm, nonce []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte{'R', role, byte(kindLink)})
+	mac.Write(ekm)
+	mac.Write(nonce)
+	return mac.Sum(nil)
+}
+
+// has reports whether a key is of one of the secrets.
+func (p *prover) has(key []byte) bool {
+	return slices.ContainsFunc(p.keys, func(k []byte) bool { return hmac.Equal(k, key) })
 }

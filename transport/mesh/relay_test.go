@@ -10,7 +10,8 @@ import (
 type relay struct {
 	listener net.Listener
 	to       string
-	before   func() // called before each piece is passed on
+	before   func()         // called before each piece is passed on
+	record   func(b []byte) // given what the dialler sends
 	running  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -21,11 +22,17 @@ type relay struct {
 // startRelay runs a relay to an address until the test ends.
 func startRelay(t *testing.T, to string, before func()) *relay {
 	t.Helper()
+	return startRecorder(t, to, before, nil)
+}
+
+// startRecorder runs a relay that shows what it passes on.
+func startRecorder(t *testing.T, to string, before func(), record func([]byte)) *relay {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{listener: l, to: to, before: before}
+	r := &relay{listener: l, to: to, before: before, record: record}
 	r.running.Go(r.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -53,8 +60,8 @@ func (r *relay) accept() {
 			_ = in.Close()
 			continue
 		}
-		r.running.Go(func() { r.pass(in, out) })
-		r.running.Go(func() { r.pass(out, in) })
+		r.running.Go(func() { r.pass(in, out, r.record) })
+		r.running.Go(func() { r.pass(out, in, nil) })
 	}
 }
 
@@ -70,7 +77,7 @@ func (r *relay) keep(in, out net.Conn) bool {
 	return true
 }
 
-func (r *relay) pass(from, to net.Conn) {
+func (r *relay) pass(from, to net.Conn, record func([]byte)) {
 	defer from.Close()
 	defer to.Close()
 	b := make([]byte, 4096)
@@ -81,6 +88,9 @@ func (r *relay) pass(from, to net.Conn) {
 		}
 		if r.before != nil {
 			r.before()
+		}
+		if record != nil {
+			record(b[:n])
 		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return

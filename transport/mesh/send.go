@@ -14,7 +14,7 @@ import (
 // name that stands for several linked nodes means the first in order.
 //
 // Its error is a [NodeError] with [ErrClosed], [ErrNoNode], [ErrDown], [ErrTooLarge],
-// [ErrSubject] or ctx's cause.
+// [ErrSubject], or [ErrQueueFull] and ctx's cause.
 func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data []byte) error {
 	err := m.checkMessage(subject, data)
 	if err == nil {
@@ -104,7 +104,7 @@ func (m *Mesh) sendTo(ctx context.Context, p *peer, subject string, data []byte)
 		case <-room:
 		case <-changed:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%w: %w", ErrQueueFull, context.Cause(ctx))
 		}
 	}
 }

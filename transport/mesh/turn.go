@@ -23,6 +23,7 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 		m.hangUp(p.active)
 	}
 	l.out.order(frameBegin, encodeBegin(before, turn))
+	m.tellAll(p, l)
 	l.out.urge(framePing, m.now())
 	l.turn = turn
 	p.active = l
@@ -32,8 +33,10 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 		for _, a := range p.hello.addrs {
 			delete(m.departed, a)
 		}
+		m.rumours.linked(p.hello.instance, p.hello.addrs)
+		m.announce(p, true)
 		m.tell(p, PeerUp{Peer: p.snapshot()})
-		m.log.Info("peer up", "node", p.hello.node, "dialled", l.dialled)
+		m.log.Debug("peer up", "node", p.hello.node, "dialled", l.dialled)
 	}
 	m.changed.Ring()
 }

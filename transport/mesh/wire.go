@@ -18,17 +18,20 @@ import (
 type frameType byte
 
 const (
-	frameProof   frameType = 1  // dialler: kind, proof
-	frameAnswer  frameType = 2  // acceptor: proof, hello
-	frameHello   frameType = 3  // dialler: link ID, hello
-	frameWelcome frameType = 4  // acceptor: nothing
-	frameRefuse  frameType = 5  // either, before the link is up: code, sentence
-	frameBegin   frameType = 6  // messages follow here from now on: ID of the link before, turn
-	frameLast    frameType = 7  // no frame follows on this link
-	framePing    frameType = 8  // 8 bytes
-	framePong    frameType = 9  // the 8 bytes of the ping
-	frameClose   frameType = 10 // code, sentence
-	frameMessage frameType = 16 // length of the subject, subject, data
+	frameProof     frameType = 1  // dialler: kind, proof
+	frameAnswer    frameType = 2  // acceptor: proof, hello
+	frameHello     frameType = 3  // dialler: link ID, hello
+	frameWelcome   frameType = 4  // acceptor: nothing
+	frameRefuse    frameType = 5  // either, before the link is up: code, sentence
+	frameBegin     frameType = 6  // messages follow here from now on: ID of the link before, turn
+	frameLast      frameType = 7  // no frame follows on this link
+	framePing      frameType = 8  // 8 bytes
+	framePong      frameType = 9  // the 8 bytes of the ping
+	frameClose     frameType = 10 // code, sentence
+	framePeers     frameType = 11 // whom the sender is linked with, or isn't any more
+	frameChallenge frameType = 12 // prove a secret again: a nonce
+	frameReproof   frameType = 13 // the answer: a proof of each secret
+	frameMessage   frameType = 16 // length of the subject, subject, data
 )
 
 const (
@@ -39,6 +42,8 @@ const (
 	beginSize   = 16
 	protocolMin = 1
 	protocolMax = 1
+
+	featurePeers = 1 << 0 // of hello: takes peers frames
 )
 
 // instanceID is new at every start of a mesh.
@@ -59,6 +64,8 @@ func fixedSize(t frameType) (size int, fixed bool) {
 		return beginSize, true
 	case framePing, framePong:
 		return pingSize, true
+	case frameChallenge:
+		return nonceSize, true
 	case frameLast:
 		return 0, true
 	default:
@@ -101,6 +108,10 @@ func appendMessage(b []byte, subject string, data []byte) []byte {
 
 // errMalformed is what every decoder's error wraps.
 var errMalformed = fmt.Errorf("%w: malformed frame", ErrProtocol)
+
+func malformed(what string, err error) error {
+	return fmt.Errorf("%w: %s: %w", errMalformed, what, err)
+}
 
 func parseHeader(h [headerSize]byte) (frameType, int) {
 	return frameType(h[0]), int(binary.BigEndian.Uint32(h[2:]))
@@ -147,7 +158,7 @@ func decodeReason(payload []byte) (Code, string, error) {
 // A hello is what each side of a link tells of itself after its proof.
 type hello struct {
 	min, max uint16 // protocol versions
-	features uint64 // none yet
+	features uint64
 	cluster  string
 	node     transport.Node
 	addrs    []string // of node, and further ones
@@ -165,14 +176,19 @@ func (h *hello) encode() []byte {
 	b = append(b, h.instance[:]...)
 	b = appendString(b, h.cluster)
 	b = appendString(b, string(h.node))
-	b = binary.BigEndian.AppendUint16(b, uint16(len(h.addrs)))
-	for _, a := range h.addrs {
-		b = appendString(b, a)
-	}
+	b = appendStrings(b, h.addrs)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(h.meta)))
 	for _, k := range slices.Sorted(maps.Keys(h.meta)) {
 		b = appendString(b, k)
 		b = appendString(b, h.meta[k])
+	}
+	return b
+}
+
+func appendStrings(b []byte, list []string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(list)))
+	for _, s := range list {
+		b = appendString(b, s)
 	}
 	return b
 }
@@ -183,14 +199,12 @@ func appendString(b []byte, s string) []byte {
 }
 
 func decodeHello(payload []byte) (*hello, error) {
-	d := decoder{rest: payload}
+	d := decoder{what: "hello", rest: payload}
 	h := &hello{min: d.uint16(), max: d.uint16(), features: d.uint64()}
 	copy(h.instance[:], d.bytes(len(h.instance)))
 	h.cluster = d.string()
 	node := d.string()
-	for range d.count(maxAddrs) {
-		h.addrs = append(h.addrs, d.string())
-	}
+	h.addrs = d.strings(maxAddrs)
 	h.meta = map[string]string{}
 	for range d.count(maxMeta / 4) {
 		k := d.string()
@@ -207,12 +221,12 @@ func decodeHello(payload []byte) (*hello, error) {
 func (h *hello) check(node string) error {
 	var err error
 	if h.node, err = transport.ParseNode(node); err != nil {
-		return fmt.Errorf("%w: hello: %w", errMalformed, err)
+		return malformed("hello", err)
 	}
 	for i, a := range h.addrs {
 		n, err := transport.ParseNode(a)
 		if err != nil {
-			return fmt.Errorf("%w: hello: %w", errMalformed, err)
+			return malformed("hello", err)
 		}
 		h.addrs[i] = n.Addr()
 	}
@@ -228,6 +242,7 @@ func (h *hello) check(node string) error {
 // A decoder takes values off the front of rest; after a failure all that
 // follow are zero.
 type decoder struct {
+	what string
 	rest []byte
 	err  error
 }
@@ -236,7 +251,7 @@ var errShort = errors.New("ends in the middle")
 
 func (d *decoder) bytes(n int) []byte {
 	if d.err == nil && len(d.rest) < n {
-		d.err = fmt.Errorf("%w: hello: %w", errMalformed, errShort)
+		d.err = malformed(d.what, errShort)
 	}
 	if d.err != nil {
 		return make([]byte, n)
@@ -257,10 +272,17 @@ func (d *decoder) string() string {
 	return string(d.bytes(n))
 }
 
+func (d *decoder) strings(limit int) (list []string) {
+	for range d.count(limit) {
+		list = append(list, d.string())
+	}
+	return list
+}
+
 func (d *decoder) count(limit int) int {
 	n := int(d.uint16())
 	if d.err == nil && n > limit {
-		d.err = fmt.Errorf("%w: hello: a list of %d, more than %d", errMalformed, n, limit)
+		d.err = malformed(d.what, fmt.Errorf("a list of %d, more than %d", n, limit))
 	}
 	if d.err != nil {
 		return 0

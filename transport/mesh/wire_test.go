@@ -1,7 +1,17 @@
 package mesh
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -58,30 +68,198 @@ func FuzzDecodeReason(f *testing.F) {
 	})
 }
 
+// TestClaimsAreReadable: whatever peers have said of themselves, the frames that
+// pass it on are such as their readers take.
+func TestClaimsAreReadable(t *testing.T) {
+	var addrs []string
+	for i := range maxAddrs + 1 {
+		addrs = append(addrs, fmt.Sprintf("10.0.0.%d:4370", i+1))
+	}
+	var many []claim
+	for i := range 3000 {
+		many = append(many, claim{linked: i%3 > 0, id: instance(i), addrs: addrs[:1+i%maxAddrs]})
+	}
+	long := "[fe80::1%" + strings.Repeat("z", maxClaimsFrame) + "]:4370"
+	tests := []struct {
+		name         string
+		claims, want []claim
+	}{
+		{name: "none"},
+		{"many", many, many},
+		{"one address too many", []claim{{true, instance(1), addrs}}, []claim{{true, instance(1), addrs[:maxAddrs]}}},
+		{
+			"one that no frame holds",
+			[]claim{{true, instance(1), addrs[:1]}, {true, instance(2), []string{long}}, {true, instance(3), addrs[:1]}},
+			[]claim{{true, instance(1), addrs[:1]}, {true, instance(3), addrs[:1]}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []claim
+			for _, frame := range encodeClaims(tt.claims) {
+				if len(frame) > maxClaimsFrame {
+					t.Errorf("a frame has %d bytes, more than %d", len(frame), maxClaimsFrame)
+				}
+				claims, err := decodeClaims(frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, claims...)
+			}
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %d claims %.200v, want %d %.200v", len(got), got, len(tt.want), tt.want)
+			}
+		})
+	}
+}
+
+func FuzzDecodeClaims(f *testing.F) {
+	for _, frame := range encodeClaims([]claim{
+		{linked: true, id: instance(1), addrs: []string{"10.0.0.1:1", "[fd00::1]:1", "host:1"}},
+		{id: instance(2)},
+	}) {
+		f.Add(frame)
+	}
+	f.Add([]byte("\x00\x13\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		claims, err := decodeClaims(b)
+		if err != nil {
+			if !errors.Is(err, ErrProtocol) {
+				t.Fatalf("%v is not ErrProtocol", err)
+			}
+			return
+		}
+		for _, c := range claims {
+			if len(c.addrs) > maxAddrs || c.linked && len(c.addrs) == 0 {
+				t.Fatalf("a claim with %d addresses", len(c.addrs))
+			}
+		}
+		if len(b) > maxClaimsFrame {
+			return
+		}
+		frames := encodeClaims(claims)
+		if len(frames) > 1 {
+			t.Fatalf("%d bytes come back as %d frames", len(b), len(frames))
+		}
+		again, err := decodeClaims(slices.Concat(frames...))
+		if err != nil || !reflect.DeepEqual(again, claims) {
+			t.Fatalf("%+v come back as %+v, %v", claims, again, err)
+		}
+	})
+}
+
+func FuzzDecodeBegin(f *testing.F) {
+	f.Add(encodeBegin(linkID{1, 2}, 3))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) != beginSize {
+			return // refused before
+		}
+		if before, turn := decodeBegin(b); !bytes.Equal(encodeBegin(before, turn), b) {
+			t.Fatalf("%x comes apart as %x and %d", b, before, turn)
+		}
+	})
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add(appendFrame(nil, frameProof, make([]byte, 33)), 33)
+	f.Add(appendFrame(nil, frameRefuse, []byte{0, 0}), 2)
+	f.Add([]byte("\x01\x00\xff\xff\xff\xff"), maxHello)
+	f.Fuzz(func(t *testing.T, b []byte, limit int) {
+		limit = max(0, min(limit, maxHello))
+		r := bytes.NewReader(b)
+		kind, payload, err := readFrame(r, limit)
+		if err != nil {
+			if !errors.Is(err, ErrProtocol) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if len(payload) > limit {
+			t.Fatalf("%d bytes, more than %d", len(payload), limit)
+		}
+		want := appendFrame(nil, kind, payload)
+		want[1] = b[1] // the flags, which say nothing yet
+		if got := b[:len(b)-r.Len()]; !bytes.Equal(got, want) {
+			t.Fatalf("%x is read as %x", got, want)
+		}
+	})
+}
+
+// FuzzLink: whatever a peer says on a link, the mesh outlasts it, and nothing of
+// the link is left.
+func FuzzLink(f *testing.F) {
+	ping := appendFrame(nil, framePing, make([]byte, pingSize))
+	begin := appendFrame(nil, frameBegin, encodeBegin(linkID{}, 1))
+	f.Add(slices.Concat(begin, ping, appendMessage(nil, "s", []byte("data")), appendFrame(nil, frameLast)))
+	f.Add(slices.Concat(begin, appendFrame(nil, framePong, make([]byte, pingSize)), appendFrame(nil, frameClose, encodeReason(CodeLeft, "bye"))))
+	f.Add(slices.Concat(ping, appendFrame(nil, frameChallenge, make([]byte, nonceSize)), appendFrame(nil, frameReproof, make([]byte, 2*proofSize))))
+	f.Add(slices.Concat(begin, appendFrame(nil, framePeers, encodeClaims([]claim{{true, instance(1), []string{"10.0.0.1:1"}}})[0])))
+	f.Add(slices.Concat(appendFrame(nil, 200, []byte("of a newer version")), appendFrame(nil, frameBegin, encodeBegin(linkID{9}, 1))))
+	m, err := listenOn(newFakeNet().host(hostIP(1)), quiet(Config{
+		Insecure: true, Bind: "10.0.0.1:4370", Resolver: names{},
+		AllowAddr: func(netip.AddrPort) bool { return false },
+		Handlers:  map[string]Handler{"s": func(context.Context, Message) {}},
+	}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = m.Close() })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h := &hello{node: "10.0.0.2:4370", addrs: []string{"10.0.0.2:4370"}, features: featurePeers}
+		// Of either order, so that each side decides in turn.
+		binary.BigEndian.PutUint32(h.instance[:], uint32(len(b))<<31|1)
+		ours, theirs := net.Pipe()
+		l, err := m.newLink(&session{conn: ours}, linkID{9}, len(b)&2 == 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !m.admit(l, h) {
+			t.Fatal("the link isn't taken")
+		}
+		said := make(chan error, 1)
+		go func() {
+			_, err := theirs.Write(b)
+			_ = theirs.Close()
+			said <- err
+		}()
+		_, _ = io.Copy(io.Discard, theirs)
+		<-said
+		<-l.received
+		until(t, m, "the link is gone", func() bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers) == 0
+		})
+	})
+}
+
 func TestProofBindsEverything(t *testing.T) {
-	p, err := newProver([]string{testSecret})
+	p, err := newProver([]string{"another horse battery staple", testSecret})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ekm, other := make([]byte, 32), append(make([]byte, 31), 1)
-	sent := p.dial(0, kindLink, ekm)
-	answer, ok := p.accept(kindLink, ekm, sent)
-	if !ok || !p.confirm(0, kindLink, ekm, sent, answer) {
+	key, ekm, other := p.keys[1], make([]byte, 32), append(make([]byte, 31), 1)
+	sent := proof(key, 'D', kindLink, ekm, nil)
+	answer, matched := p.accept(kindLink, ekm, sent)
+	if !bytes.Equal(matched, key) || !bytes.Equal(answer, proof(key, 'A', kindLink, ekm, sent)) {
 		t.Fatal("an honest pair is refused")
 	}
-	if _, ok := p.accept(kindLink, other, sent); ok {
-		t.Error("a proof is good on another connection")
+	for name, got := range map[string]struct {
+		kind       kind
+		ekm, proof []byte
+	}{
+		"on another connection": {kindLink, other, sent},
+		"for another kind":      {'S', ekm, sent},
+		"reflected":             {kindLink, ekm, answer},
+		"of an empty answer":    {kindLink, ekm, nil},
+		"of the answering side": {kindLink, ekm, proof(key, 'A', kindLink, ekm, nil)},
+		"of a link that exists": {kindLink, ekm, reproof(key, 'D', ekm, nil)},
+	} {
+		if _, matched := p.accept(got.kind, got.ekm, got.proof); matched != nil {
+			t.Errorf("a proof %s is taken", name)
+		}
 	}
-	if _, ok := p.accept('S', ekm, sent); ok {
-		t.Error("a proof is good for another kind")
-	}
-	if p.confirm(0, 'S', ekm, sent, answer) {
-		t.Error("an answer is good for another kind")
-	}
-	if p.confirm(0, kindLink, ekm, sent, sent) {
-		t.Error("a proof can be reflected")
-	}
-	if p.confirm(0, kindLink, ekm, answer, answer) {
+	if bytes.Equal(answer, proof(key, 'A', kindLink, ekm, answer)) {
 		t.Error("an answer is good for another proof")
 	}
 }

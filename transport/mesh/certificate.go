@@ -1,0 +1,139 @@
+package mesh
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+// checkTLS refuses a configuration that would verify nobody, or nobody but by
+// chance. Its error continues "Config.TLS".
+func checkTLS(c *tls.Config) error {
+	switch {
+	case c.InsecureSkipVerify && c.VerifyConnection == nil:
+		return errors.New(".InsecureSkipVerify is true and VerifyConnection is nil, so that every peer would be let in: leave it false, or set VerifyConnection")
+	case c.MaxVersion != 0 && c.MaxVersion < tls.VersionTLS13:
+		return fmt.Errorf(".MaxVersion is %s; want TLS 1.3, or zero", tls.VersionName(c.MaxVersion))
+	case c.GetConfigForClient == nil && c.ClientCAs == nil && !c.InsecureSkipVerify:
+		return errors.New(".ClientCAs is nil, so that a certificate of any public authority would be let in: set it to the authority of the cluster's certificates")
+	case c.GetConfigForClient == nil && len(c.Certificates) == 0 && c.GetCertificate == nil:
+		return errors.New(" has no certificate to accept peers with: set Certificates or GetCertificate")
+	case len(c.Certificates) == 0 && c.GetClientCertificate == nil:
+		return errors.New(" has no certificate to dial peers with: set Certificates or GetClientCertificate")
+	default:
+		return nil
+	}
+}
+
+// harden returns a copy of a configuration that can't verify less than a mesh
+// has to, whatever its callbacks return later. What it verifies with is the
+// user's.
+func harden(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion, c.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
+	c.NextProtos = []string{alpn}
+	c.SessionTicketsDisabled = true
+	c.ClientSessionCache = nil
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	if c.InsecureSkipVerify {
+		c.ClientAuth = tls.RequireAnyClientCert // VerifyConnection decides
+	}
+	if get := c.GetConfigForClient; get != nil {
+		c.GetConfigForClient = func(info *tls.ClientHelloInfo) (*tls.Config, error) {
+			other, err := get(info)
+			if err != nil || other == nil {
+				return nil, err
+			}
+			other = other.Clone()
+			other.GetConfigForClient = nil // isn't asked again
+			if err := checkTLS(other); err != nil {
+				return nil, fmt.Errorf("mesh: what Config.TLS.GetConfigForClient returned%w", err)
+			}
+			return harden(other), nil
+		}
+	}
+	return c
+}
+
+// secretTLS is what a mesh without certificates uses. Verification is off on
+// purpose: the proof over the exported key, which no relay has, comes in its
+// place.
+func secretTLS() (*tls.Config, error) {
+	cert, err := newCertificate()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{alpn},
+		Certificates:           []tls.Certificate{cert},
+		InsecureSkipVerify:     true, //nolint:gosec // see above
+		SessionTicketsDisabled: true,
+	}, nil
+}
+
+// newCertificate makes the acceptor's certificate. It proves nothing by itself:
+// the secret's proof over the connection does.
+func newCertificate() (tls.Certificate, error) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("mesh: making a key: %w", err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(100, 0, 0)}
+	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("mesh: making a certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
+}
+
+// clientTLS is the configuration to dial a host with, by which its certificate
+// is verified unless Config.TLS names another.
+func (m *Mesh) clientTLS(host string) *tls.Config {
+	if m.cfg.TLS == nil || m.tls.ServerName != "" {
+		return m.tls
+	}
+	c := m.tls.Clone()
+	c.ServerName = host
+	return c
+}
+
+// checkPeer asks the user whether a certificate belongs to the node that shows
+// it.
+func (m *Mesh) checkPeer(s *session, h *hello) error {
+	if m.cfg.VerifyPeer == nil {
+		return nil
+	}
+	if err := m.cfg.VerifyPeer(s.state, h.node); err != nil {
+		return refuse(CodeTLS, "VerifyPeer refused the certificate of %s: %v", h.node, err)
+	}
+	return nil
+}
+
+// tlsRefusal makes a [RefusedError] of a TLS handshake that a side ended for
+// the other's certificate. In TLS 1.3 the acceptor checks the dialler's after
+// the dialler's handshake is over, so its alert may come with the first read.
+func (m *Mesh) tlsRefusal(err error) error {
+	if m.cfg.TLS == nil || err == nil {
+		return err
+	}
+	if own, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return refuse(CodeTLS, "the peer's certificate: %v", own.Err)
+	}
+	// crypto/tls marks the other side's alerts so.
+	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" {
+		return &RefusedError{Code: CodeTLS, Reason: remote.Err.Error(), ByPeer: true}
+	}
+	return err
+}
+
+// refuse makes this node's refusal.
+func refuse(c Code, format string, args ...any) *RefusedError {
+	return &RefusedError{Code: c, Reason: fmt.Sprintf(format, args...)}
+}

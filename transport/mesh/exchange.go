@@ -1,0 +1,300 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// Peer exchange: a node tells its peers which instances it is linked with, all
+// of them when a link begins and then what changes; and it dials those of whom
+// it is told and whom it lacks.
+
+const (
+	// News are told soon after a time of quiet, and then in batches that are
+	// further and further apart while more come: when many nodes form a mesh,
+	// each has news for all others all the time.
+	newsPauseMin = 20 * time.Millisecond
+	newsPauseMax = time.Second
+
+	maxClaimsFrame = 16 << 10
+)
+
+// A claim is one entry of a peers frame: the sender is linked with an instance,
+// or isn't any more.
+type claim struct {
+	linked bool
+	id     instanceID
+	addrs  []string
+}
+
+func (p *peer) claim(linked bool) claim {
+	c := claim{linked: linked, id: p.hello.instance}
+	if linked {
+		c.addrs = p.hello.addrs
+	}
+	return c
+}
+
+// announce has the peers told of one that came or went. The caller holds mu.
+func (m *Mesh) announce(p *peer, linked bool) {
+	if m.cfg.NoPeerExchange {
+		return
+	}
+	m.news = append(m.news, p.claim(linked))
+	wake(m.hasNews)
+}
+
+// tellAll tells a peer of all others, on a link that begins. The caller holds
+// mu.
+func (m *Mesh) tellAll(p *peer, l *link) {
+	if !p.exchanges() || m.cfg.NoPeerExchange {
+		return
+	}
+	var all []claim
+	for _, other := range m.peers {
+		if other != p && other.up {
+			all = append(all, other.claim(true))
+		}
+	}
+	for _, frame := range encodeClaims(all) {
+		l.out.order(framePeers, frame)
+	}
+}
+
+// exchanges reports whether a peer takes part.
+func (p *peer) exchanges() bool { return p.hello.features&featurePeers != 0 }
+
+// tellNews runs until the mesh is closed.
+func (m *Mesh) tellNews() {
+	for pause := newsPauseMin; ; {
+		quiet := time.NewTimer(2 * pause)
+		select {
+		case <-m.hasNews:
+			quiet.Stop()
+		case <-quiet.C:
+			pause = newsPauseMin
+			select {
+			case <-m.hasNews:
+			case <-m.ctx.Done():
+				return
+			}
+		case <-m.ctx.Done():
+			quiet.Stop()
+			return
+		}
+		if !m.sleep(pause) {
+			return
+		}
+		m.tellNow()
+		pause = min(2*pause, newsPauseMax)
+	}
+}
+
+// sleep returns false if the mesh is closed meanwhile.
+func (m *Mesh) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.ctx.Done():
+		return false
+	}
+}
+
+func (m *Mesh) tellNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	frames := encodeClaims(m.news)
+	m.news = nil
+	for _, p := range m.peers {
+		if p.active == nil || !p.exchanges() {
+			continue // a link that begins tells all
+		}
+		for _, frame := range frames {
+			p.active.out.order(framePeers, frame)
+		}
+	}
+}
+
+// learn takes what a peer tells. It is called by the reader of a link.
+func (m *Mesh) learn(p *peer, payload []byte) error {
+	claims, err := decodeClaims(payload)
+	if err != nil || m.cfg.NoPeerExchange {
+		return err
+	}
+	now := time.Now()
+	excess := 0
+	m.mu.Lock()
+	if m.peers[p.hello.instance] == p {
+		crowd := max(len(m.peers), len(claims)) // how many may all do the same now
+		for _, c := range claims {
+			switch {
+			case c.id == m.self.instance:
+			case !c.linked:
+				m.rumours.withdraw(p.hello.instance, c.id)
+			case !m.rumours.claim(p.hello.instance, c.id, c.addrs, crowd, now):
+				excess++
+			}
+		}
+	}
+	m.mu.Unlock()
+	wake(m.hasRumours)
+	if excess > 0 {
+		if left, ok := m.refusals.due("claims", p.hello.instance.String(), now); ok {
+			m.log.Warn("a peer names too many others, leaving some out", "node", p.hello.node, "left_out", excess, "repeated", left)
+		}
+	}
+	return nil
+}
+
+// seek dials whom peers name and whom this node has lost, until the mesh is
+// closed.
+func (m *Mesh) seek() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		m.mu.Lock()
+		now := time.Now()
+		dials, next := m.rumours.due(now, func(u *rumour) bool {
+			return m.peers[u.id] != nil || m.tombstones.has(u.id, now)
+		})
+		m.mu.Unlock()
+		for _, u := range dials {
+			m.run(func() { m.dialRumour(u) })
+		}
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case <-m.hasRumours:
+		case <-timer.C:
+		case <-m.ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Mesh) dialRumour(u *rumour) {
+	ctx, cancel := context.WithTimeout(m.ctx, 2*m.cfg.HandshakeTimeout)
+	defer cancel()
+	var err error
+	for _, addr := range u.addrs {
+		if err = m.dialLearned(ctx, transport.Node(addr)); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	m.mu.Lock()
+	p := m.peers[u.id]
+	linked := p != nil && p.up
+	m.rumours.dialled(u, linked, hopeless(err), time.Now())
+	m.mu.Unlock()
+	wake(m.hasRumours)
+}
+
+// errNotAllowed says that Config.AllowAddr refused an address.
+var errNotAllowed = errors.New("mesh: Config.AllowAddr refused the address")
+
+// hopeless reports whether it is no use to try again until something changes.
+func hopeless(err error) bool {
+	refusal, ok := errors.AsType[*RefusedError](err)
+	return errors.Is(err, errNotAllowed) || errors.Is(err, transport.ErrSelf) ||
+		ok && (refusal.Code == CodeUnwanted || refusal.Code == CodeCluster || refusal.Code == CodeProtocol)
+}
+
+// dialLearned links with the node at an address that this node didn't ask for.
+func (m *Mesh) dialLearned(ctx context.Context, n transport.Node) error {
+	targets, err := m.resolve(ctx, n)
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		t.learned = true
+		if !m.allowed(t.addr) {
+			err = errNotAllowed
+			continue
+		}
+		if err = m.connectTo(ctx, t); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (m *Mesh) allowed(addr string) bool {
+	if m.cfg.AllowAddr == nil {
+		return true
+	}
+	a, err := netip.ParseAddrPort(addr)
+	return err == nil && m.cfg.AllowAddr(a)
+}
+
+// encodeClaims lays claims out in as many payloads as they need. An entry is its
+// length, a byte that is 1 for a link and 0 for the end of one, the instance and
+// the addresses; what a newer version appends to an entry is skipped. What its
+// readers would refuse is left out: whom this node is linked with may have said
+// anything of itself, which is no reason to lose those who are told of it.
+func encodeClaims(claims []claim) (frames [][]byte) {
+	var b []byte
+	for _, c := range claims {
+		entry := []byte{0}
+		if c.linked {
+			entry[0] = 1
+		}
+		entry = append(entry, c.id[:]...)
+		entry = appendStrings(entry, c.addrs[:min(len(c.addrs), maxAddrs)])
+		if 2+len(entry) > maxClaimsFrame {
+			continue
+		}
+		if len(b) > 0 && len(b)+2+len(entry) > maxClaimsFrame {
+			frames = append(frames, b)
+			b = nil
+		}
+		b = appendString(b, string(entry))
+	}
+	if len(b) > 0 {
+		frames = append(frames, b)
+	}
+	return frames
+}
+
+func decodeClaims(payload []byte) ([]claim, error) {
+	var claims []claim
+	for d := (decoder{what: "peers", rest: payload}); len(d.rest) > 0; {
+		e := decoder{what: "peers", rest: []byte(d.string())}
+		var c claim
+		c.linked = e.bytes(1)[0] == 1
+		copy(c.id[:], e.bytes(len(c.id)))
+		addrs := e.strings(maxAddrs)
+		if d.err != nil || e.err != nil {
+			return nil, errors.Join(d.err, e.err)
+		}
+		for _, a := range addrs {
+			n, err := transport.ParseNode(a)
+			if err != nil {
+				return nil, malformed("peers", err)
+			}
+			if !slices.Contains(c.addrs, n.Addr()) {
+				c.addrs = append(c.addrs, n.Addr())
+			}
+		}
+		if c.linked && len(c.addrs) == 0 {
+			return nil, malformed("peers", errors.New("an instance without an address"))
+		}
+		claims = append(claims, c)
+	}
+	return claims, nil
+}
+
+// wake leaves a token in a channel that holds one.
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
