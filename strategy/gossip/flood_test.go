@@ -53,7 +53,11 @@ func TestFlood(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the good node isn't found")
 	}
-	if after := heap(); after > before+1<<20 {
+	after := heap()
+	for range 100 { // garbage of what is being dropped still
+		after = min(after, heap())
+	}
+	if after > before+1<<20 {
 		t.Errorf("the heap has grown from %d to %d bytes", before, after)
 	}
 	if dropped := s.Stats.Malformed.Load() + s.Stats.Forged.Load() + s.Stats.Repeated.Load(); dropped < bad/100 {

@@ -308,12 +308,16 @@ func (g *gossiper) leave() {
 	}
 }
 
-// refresh has the links look for interfaces, now and then.
+// refresh has the links look for interfaces now and then, and more often while
+// nothing can be sent, which is tried again then.
 func (g *gossiper) refresh(now time.Time) {
 	if now.Before(g.refreshAt()) {
 		return
 	}
 	g.refreshed = now
+	if g.failed != nil {
+		g.state.announce(now) // try again
+	}
 	for i, l := range g.links {
 		came, err := l.refresh()
 		if came {

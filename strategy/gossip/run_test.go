@@ -123,31 +123,35 @@ func TestLoss(t *testing.T) {
 }
 
 // TestSilence has a node that falls silent never be removed, and no longer be
-// reported as heard, and be heard again after that.
+// reported as heard, and be told at once when it is heard again.
 func TestSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := &ether{}
-		a := e.listen(t, nodeA)
-		e.listen(t, nodeB)
-		time.Sleep(time.Second)
-		a.mustKnow(time.Second, nodeB)
-		e.set(func(e *ether) { e.carries = func(from, to cluster.Node) bool { return from == to } })
-		time.Sleep(time.Hour)
-		reports := a.told(cluster.Added)
-		if last := reports[len(reports)-1]; len(last.Nodes) != 0 {
-			t.Errorf("after an hour of silence %q is reported as heard", last.Nodes)
-		}
-		if gone := a.removed(); gone != nil || a.told(cluster.Failed) != nil {
-			t.Errorf("silence has removed %q, or is a failure", gone)
-		}
-		e.set(func(e *ether) { e.carries = nil })
-		e.listen(t, nodeB) // it announces itself at once
-		time.Sleep(time.Second)
-		again := a.told(cluster.Added)[len(reports):]
-		if !slices.ContainsFunc(again, func(c told) bool { return slices.Contains(c.Nodes, nodeB) }) {
-			t.Errorf("heard again, it isn't told at once: %v", again)
-		}
-	})
+	for _, silence := range []time.Duration{time.Minute, time.Hour} { // while it is remembered, and after that
+		t.Run(silence.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &ether{}
+				a := e.listen(t, nodeA)
+				e.listen(t, nodeB)
+				time.Sleep(time.Second + time.Millisecond)
+				a.mustKnow(time.Second, nodeB)
+				e.set(func(e *ether) { e.carries = func(from, to cluster.Node) bool { return from == to } })
+				time.Sleep(silence)
+				reports := a.told(cluster.Added)
+				if last := reports[len(reports)-1]; len(last.Nodes) != 0 {
+					t.Errorf("after %s of silence %q is reported as heard", silence, last.Nodes)
+				}
+				if gone := a.removed(); gone != nil || a.told(cluster.Failed) != nil {
+					t.Errorf("silence has removed %q, or is a failure", gone)
+				}
+				e.set(func(e *ether) { e.carries = nil })
+				e.listen(t, nodeB) // it announces itself at once
+				time.Sleep(time.Second)
+				again := a.told(cluster.Added)[len(reports):]
+				if !slices.ContainsFunc(again, func(c told) bool { return slices.Contains(c.Nodes, nodeB) }) {
+					t.Errorf("heard again, it isn't told at once: %v", again)
+				}
+			})
+		})
+	}
 }
 
 // TestFarewell has a node be removed when it leaves, and only then.
@@ -325,6 +329,38 @@ func TestMaxNewNodes(t *testing.T) {
 			if most := 10; n > most && second > 0 || n > 2*most {
 				t.Errorf("in second %d there are %d new nodes, want at most %d a second after the first ones: %v", second, n, most, fresh)
 			}
+		}
+	})
+}
+
+// TestRecovers has a network that takes no packets be a failure at once, and one
+// that takes them again be an answer within about a second.
+func TestRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &ether{}
+		a := e.listen(t, nodeA)
+		e.listen(t, nodeB)
+		time.Sleep(time.Minute)
+		e.set(func(e *ether) { e.broken = errBroken })
+		time.Sleep(defaultInterval * 3 / 2)
+		failures := a.told(cluster.Failed)
+		if len(failures) == 0 || !errors.Is(failures[0].Err, errBroken) {
+			t.Fatalf("it tells %v, want that it is broken", failures)
+		}
+		time.Sleep(time.Minute)
+		before := len(a.told(cluster.Added))
+		e.set(func(e *ether) { e.broken = nil })
+		time.Sleep(refreshFailing + 100*time.Millisecond)
+		if after := a.told(cluster.Added); len(after) == before {
+			t.Error("it doesn't tell that it is well again")
+		}
+		time.Sleep(time.Second)
+		known := a.told(cluster.Added)[before:]
+		if !slices.ContainsFunc(known, func(c told) bool { return slices.Contains(c.Nodes, nodeB) }) {
+			t.Errorf("it doesn't know %s again: %v", nodeB, known)
+		}
+		if gone := a.removed(); gone != nil {
+			t.Errorf("%q is removed", gone)
 		}
 	})
 }

@@ -65,6 +65,41 @@ func TestDualStack(t *testing.T) {
 	}
 }
 
+// TestLate has packets that come after a farewell, which was sent later, change
+// nothing.
+func TestLate(t *testing.T) {
+	talk := newTalk()
+	talk.hears(origin{}, false, nodeB)
+	talk.after(0)
+	talk.counter += 2
+	talk.hears(origin{}, true, nodeB)
+	talk.hears(origin{}, true, nodeB) // the second farewell
+	talk.counter -= 3
+	talk.hears(origin{}, false, nodeB, nodeC)
+	talk.hears(origin{ipv6: true}, false, nodeC)
+	if got := talk.after(leaveGrace); !slices.Equal(got.remove, []cluster.Node{nodeB}) || got.add != nil {
+		t.Errorf("%q is told and %q removed, want only %q to be removed", got.add, got.remove, nodeB)
+	}
+	if got := talk.after(time.Hour); got.add != nil || got.remove != nil {
+		t.Errorf("later %q is told and %q removed", got.add, got.remove)
+	}
+}
+
+// TestProves has a sender be remembered once, as proven from the moment at which
+// it has mentioned us.
+func TestProves(t *testing.T) {
+	talk := newTalk()
+	talk.hear(talk.now, header{instance: instanceB(), counter: 1}, nil, message{cluster: "c", nodes: []cluster.Node{nodeB}}, origin{})
+	if talk.proven.len() != 0 || talk.unproven.len() != 1 || len(talk.places) != 0 {
+		t.Errorf("heard, but not proven: %d proven, %d unproven, %d places", talk.proven.len(), talk.unproven.len(), len(talk.places))
+	}
+	talk.counter = 1
+	talk.hears(origin{}, false, nodeB)
+	if talk.proven.len() != 1 || talk.unproven.len() != 0 || len(talk.places) != 1 {
+		t.Errorf("proven: %d proven, %d unproven, %d places", talk.proven.len(), talk.unproven.len(), len(talk.places))
+	}
+}
+
 // TestMoves has an instance that says another node each time be known by the
 // latest, and not make what is remembered grow.
 func TestMoves(t *testing.T) {
@@ -130,6 +165,25 @@ func TestAnswers(t *testing.T) {
 	}
 	if len(answers) < 5 || len(answers) > 14 {
 		t.Errorf("in a second there are %d answers, want about 10 and a few heartbeats: %s", len(answers), answers)
+	}
+}
+
+// TestReminds has a heartbeat ask those again that haven't mentioned us, as long
+// as they are heard.
+func TestReminds(t *testing.T) {
+	talk := newTalk()
+	talk.hear(talk.now, header{instance: instanceB(), counter: 1}, nil, message{cluster: "c", nodes: []cluster.Node{nodeB}}, origin{})
+	ask := []mention{{instanceB(), true}}
+	for _, when := range []string{"in the answer", "in the next heartbeat", "in the one after that"} {
+		for !talk.after(time.Millisecond).send {
+		}
+		if got := talk.mentions(talk.now, 100); !slices.Equal(got, ask) {
+			t.Errorf("%s it mentions %v, want %v", when, got, ask)
+		}
+	}
+	talk.after(time.Minute)
+	if got := talk.mentions(talk.now, 100); len(got) != 0 {
+		t.Errorf("after a minute of silence it still mentions %v", got)
 	}
 }
 
