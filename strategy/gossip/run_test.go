@@ -336,33 +336,40 @@ func TestMaxNewNodes(t *testing.T) {
 // TestRecovers has a network that takes no packets be a failure at once, and one
 // that takes them again be an answer within about a second.
 func TestRecovers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := &ether{}
-		a := e.listen(t, nodeA)
-		e.listen(t, nodeB)
-		time.Sleep(time.Minute)
-		e.set(func(e *ether) { e.broken = errBroken })
-		time.Sleep(defaultInterval * 3 / 2)
-		failures := a.told(cluster.Failed)
-		if len(failures) == 0 || !errors.Is(failures[0].Err, errBroken) {
-			t.Fatalf("it tells %v, want that it is broken", failures)
-		}
-		time.Sleep(time.Minute)
-		before := len(a.told(cluster.Added))
-		e.set(func(e *ether) { e.broken = nil })
-		time.Sleep(refreshFailing + 100*time.Millisecond)
-		if after := a.told(cluster.Added); len(after) == before {
-			t.Error("it doesn't tell that it is well again")
-		}
-		time.Sleep(time.Second)
-		known := a.told(cluster.Added)[before:]
-		if !slices.ContainsFunc(known, func(c told) bool { return slices.Contains(c.Nodes, nodeB) }) {
-			t.Errorf("it doesn't know %s again: %v", nodeB, known)
-		}
-		if gone := a.removed(); gone != nil {
-			t.Errorf("%q is removed", gone)
-		}
-	})
+	for name, others := range map[string][]cluster.Node{"alone": nil, "with another": {nodeB}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &ether{}
+				a := e.listen(t, nodeA)
+				for _, n := range others {
+					e.listen(t, n)
+				}
+				time.Sleep(time.Minute)
+				e.set(func(e *ether) { e.broken = errBroken })
+				time.Sleep(defaultInterval * 3 / 2)
+				failures := a.told(cluster.Failed)
+				if len(failures) == 0 || !errors.Is(failures[0].Err, errBroken) {
+					t.Fatalf("it tells %v, want that it is broken", failures)
+				}
+				time.Sleep(time.Minute)
+				before := len(a.told(cluster.Added))
+				e.set(func(e *ether) { e.broken = nil })
+				time.Sleep(2 * refreshFailing) // no report is due
+				answers := a.told(cluster.Added)[before:]
+				if len(answers) == 0 {
+					t.Error("it doesn't tell that it is well again")
+				}
+				for _, n := range others {
+					if !slices.ContainsFunc(answers, func(c told) bool { return slices.Contains(c.Nodes, n) }) {
+						t.Errorf("it doesn't know %s again: %v", n, answers)
+					}
+				}
+				if gone := a.removed(); gone != nil {
+					t.Errorf("%q is removed", gone)
+				}
+			})
+		})
+	}
 }
 
 // TestNobody has a node that hears nobody say so.
