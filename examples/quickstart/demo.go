@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -23,25 +24,31 @@ const (
 // A demo is the life of a cluster. One goroutine owns it.
 type demo struct {
 	options
-	screen  *screen
-	secret  string
-	hosts   []string
-	nodes   []*process // in the order of hosts
-	reports *reports
+	screen   *screen
+	secret   string
+	registry string         // the folder in which the nodes find each other
+	addrs    []cluster.Node // of the nodes
+	nodes    []*process
+	reports  *reports
 
 	form, notice, heal time.Duration
 }
 
 // show runs the demo from the first start to the summary.
 func show(ctx context.Context, o options, s *screen) error {
-	hosts, err := freeAddrs(o.nodes)
+	addrs, err := freeAddrs(o.nodes)
 	if err != nil {
 		return err
 	}
-	d := &demo{options: o, screen: s, secret: mesh.NewSecret(), hosts: hosts, reports: newReports()}
+	registry, err := os.MkdirTemp("", "quickstart-")
+	if err != nil {
+		return err
+	}
+	d := &demo{options: o, screen: s, secret: mesh.NewSecret(), registry: registry, addrs: addrs, reports: newReports()}
 	defer func() {
 		s.clear()
 		d.reports.close(d.nodes)
+		_ = os.RemoveAll(registry) // which is a temporary folder
 	}()
 	s.picture = func(width, height int) []string { return picture(d.nodes, s.style, width, height) }
 	s.title("A cluster of %d processes on this machine", o.nodes)
@@ -68,13 +75,13 @@ func show(ctx context.Context, o options, s *screen) error {
 }
 
 func (d *demo) start(i int) (*process, error) {
-	return start(fmt.Sprintf("node-%d", i+1), cluster.Node(d.hosts[i]), d.hosts, d.secret, d.reports)
+	return start(fmt.Sprintf("node-%d", i+1), d.addrs[i], d.registry, d.secret, d.reports)
 }
 
 func (d *demo) startAll(ctx context.Context) error {
 	began := time.Now()
-	d.screen.log(arrow, "starting %d nodes", len(d.hosts))
-	for i := range d.hosts {
+	d.screen.log(arrow, "starting %d nodes", len(d.addrs))
+	for i := range d.addrs {
 		p, err := d.start(i)
 		if err != nil {
 			return err

@@ -30,7 +30,7 @@ type options struct {
 }
 
 func main() {
-	if os.Getenv(hostsEnv) != "" {
+	if os.Getenv(registryEnv) != "" {
 		os.Exit(nodeMain())
 	}
 	os.Exit(run(os.Args[1:]))

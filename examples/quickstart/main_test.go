@@ -27,7 +27,7 @@ const argsEnv = "QUICKSTART_TEST_ARGS"
 func TestMain(m *testing.M) {
 	args, program := os.LookupEnv(argsEnv)
 	switch {
-	case os.Getenv(hostsEnv) != "":
+	case os.Getenv(registryEnv) != "":
 		main()
 	case program:
 		os.Exit(run(strings.Fields(args)))
@@ -206,7 +206,7 @@ func TestAPortThatIsTaken(t *testing.T) {
 	defer taken.Close()
 	r := newReports()
 	addr := taken.Addr().String()
-	p, err := start("node-1", cluster.Node(addr), []string{addr}, mesh.NewSecret(), r)
+	p, err := start("node-1", cluster.Node(addr), t.TempDir(), mesh.NewSecret(), r)
 	if err != nil {
 		t.Fatal(err)
 	}

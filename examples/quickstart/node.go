@@ -8,16 +8,16 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 
 	"github.com/libcluster-go/cluster"
-	"github.com/libcluster-go/cluster/strategy/static"
+	"github.com/libcluster-go/cluster/strategy/local"
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
-// hostsEnv makes this program a node, and names all of them.
-const hostsEnv = "QUICKSTART_HOSTS"
+// registryEnv makes this program a node, and names the folder in which the nodes
+// of one run find each other.
+const registryEnv = "QUICKSTART_REGISTRY"
 
 // A report is what a node says to the program that started it: a line of JSON.
 type report struct {
@@ -64,7 +64,7 @@ func nodeMain() int {
 func runNode(out *reporter) error {
 	sup, err := cluster.Start(context.Background(), []cluster.Topology{{
 		Name:     "quickstart",
-		Strategy: static.Strategy{Hosts: strings.Fields(os.Getenv(hostsEnv))},
+		Strategy: local.Strategy{Dir: os.Getenv(registryEnv)},
 	}}, cluster.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err

@@ -42,13 +42,13 @@ const (
 )
 
 // start starts a node, whose reports go to to.
-func start(name string, node cluster.Node, hosts []string, secret string, to *reports) (*process, error) {
+func start(name string, node cluster.Node, registry, secret string, to *reports) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &process{name: name, node: node, cmd: exec.Command(self)}
-	p.cmd.Env = append(os.Environ(), hostsEnv+"="+strings.Join(hosts, " "),
+	p.cmd.Env = append(os.Environ(), registryEnv+"="+registry,
 		cluster.EnvSecret+"="+secret, cluster.EnvBind+"="+node.Addr(), cluster.EnvAdvertise+"=")
 	p.cmd.Stderr = os.Stderr
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
@@ -176,9 +176,9 @@ func (r *reports) close(nodes []*process) {
 // freeAddrs are addresses of loopback that nothing listens on. They are below
 // the ports that systems give to outgoing connections, of which one could take
 // that of a node that is down for a moment.
-func freeAddrs(n int) ([]string, error) {
+func freeAddrs(n int) ([]cluster.Node, error) {
 	const lowest, highest = 10000, 32000
-	var addrs []string
+	var addrs []cluster.Node
 	var failed error
 	for port := lowest + rand.IntN((highest-lowest)/2); len(addrs) < n; port++ {
 		if port > highest {
@@ -189,7 +189,7 @@ func freeAddrs(n int) ([]string, error) {
 			failed = err
 			continue
 		}
-		addrs = append(addrs, l.Addr().String())
+		addrs = append(addrs, cluster.Node(l.Addr().String()))
 		if err := l.Close(); err != nil {
 			return nil, err
 		}
