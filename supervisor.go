@@ -55,8 +55,21 @@ func start(ctx context.Context, topologies []Topology, o options) (*Supervisor, 
 		}
 		return nil, err
 	}
+	s.watchShared()
 	go s.end()
 	return s, nil
+}
+
+// watchShared looks at the transport of WithTransport even while no topology
+// does: its nodes are of interest however they were found.
+func (s *Supervisor) watchShared() {
+	if s.opts.transport == nil {
+		return
+	}
+	p := s.plan(Topology{}, Topology{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.group(p)
 }
 
 // run starts a goroutine that Wait waits for. The caller runs on another such,

@@ -249,3 +249,16 @@ func TestStatusOfItselfAndOfAFailedListing(t *testing.T) {
 		}
 	})
 }
+
+// TestNodesWithoutATopology: the nodes of the shared transport are known,
+// however they were found.
+func TestNodesWithoutATopology(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a:1")
+		w.start(nil)
+		w.dialMe("a:1")
+		if err := w.sup.WaitNodes(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+	})
+}

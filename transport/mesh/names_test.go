@@ -1,0 +1,147 @@
+package mesh_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/strategy/static"
+	"github.com/libcluster-go/cluster/transport/mesh"
+)
+
+// A zone answers for the name web, with the hosts that it has now.
+type zone struct {
+	mu    sync.Mutex
+	hosts []int
+}
+
+func (z *zone) set(hosts ...int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.hosts = hosts
+}
+
+func (z *zone) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if host != "web" || len(z.hosts) == 0 {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	var ips []netip.Addr
+	for _, i := range z.hosts {
+		ips = append(ips, mesh.HostIP(i))
+	}
+	return ips, nil
+}
+
+func node(i int) cluster.Node { return cluster.Node(fmt.Sprintf("%s:%d", mesh.HostIP(i), mesh.Port)) }
+
+func topology(name string, hosts ...string) cluster.Topology {
+	return cluster.Topology{Name: name, Strategy: static.Strategy{Hosts: hosts}}
+}
+
+// supervise runs topologies on the i-th host until the test ends.
+func supervise(t *testing.T, net mesh.FakeNet, i int, z *zone, topologies ...cluster.Topology) *cluster.Supervisor {
+	t.Helper()
+	m := net.Listen(t, i, func(c *mesh.Config) { c.Resolver, c.NoPeerExchange = z, true })
+	sup, err := cluster.Start(t.Context(), topologies, cluster.WithTransport(m), cluster.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		sup.Stop()
+		if err := sup.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return sup
+}
+
+func wantNodes(t *testing.T, when string, sup *cluster.Supervisor, hosts ...int) {
+	t.Helper()
+	synctest.Wait()
+	var want []cluster.Node
+	for _, i := range hosts {
+		want = append(want, node(i))
+	}
+	slices.Sort(want)
+	if got := sup.Nodes(); !slices.Equal(got, want) {
+		t.Errorf("%s: linked with %v, want %v", when, got, want)
+	}
+}
+
+// TestANameOfFiveHosts: static web:4370 with five addresses behind it, this node
+// among them, ends in four links each and no flapping; what the name stands for
+// later is followed.
+func TestANameOfFiveHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, z := mesh.NewFakeNet(), &zone{hosts: []int{0, 1, 2, 3, 4}}
+		var sups []*cluster.Supervisor
+		for i := range 5 {
+			sups = append(sups, supervise(t, net, i, z, topology("web", "web:4370")))
+		}
+		time.Sleep(5 * time.Second)
+		wantNodes(t, "the first", sups[0], 1, 2, 3, 4)
+		wantNodes(t, "the last", sups[4], 0, 1, 2, 3)
+
+		events, since := sups[0].Events(t.Context()), time.Now()
+		time.Sleep(10 * time.Minute)
+		for <-events; len(events) > 0; {
+			t.Errorf("in 10 quiet minutes: %+v", <-events)
+		}
+		for i := range 5 {
+			if n := net.Dials(i, since); n > 0 {
+				t.Errorf("host %d was dialled %d times, though all is well", i, n)
+			}
+		}
+
+		z.set(0, 1, 2, 3, 4, 5)
+		newcomer := supervise(t, net, 5, z)
+		time.Sleep(time.Minute)
+		wantNodes(t, "a sixth address", sups[0], 1, 2, 3, 4, 5)
+		wantNodes(t, "the sixth, which dials nobody", newcomer, 0, 1, 2, 3, 4)
+
+		z.set(0, 1, 2, 3, 5)
+		time.Sleep(time.Hour)
+		wantNodes(t, "one address less", sups[0], 1, 2, 3, 4, 5)
+		sups[4].Stop()
+		for range 10 {
+			time.Sleep(time.Minute)
+		}
+		wantNodes(t, "the name has no failure for it", sups[0], 1, 2, 3, 4, 5)
+	})
+}
+
+// TestTwoNamesOfOneNode: a topology that knows a node by its address and another
+// that knows it by a name are two wants of one node.
+func TestTwoNamesOfOneNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, z := mesh.NewFakeNet(), &zone{hosts: []int{1}}
+		byAddr, byName := topology("by-address", string(node(1))), topology("by-name", "web:4370")
+		sup := supervise(t, net, 0, z, byAddr, byName)
+		supervise(t, net, 1, z)
+		time.Sleep(time.Minute)
+		wantNodes(t, "both want it", sup, 1)
+		apply := func(topologies ...cluster.Topology) {
+			if err := sup.Apply(topologies); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		apply(byName)
+		wantNodes(t, "one wants it, by name", sup, 1)
+		apply(byAddr, byName)
+		apply(byAddr)
+		wantNodes(t, "one wants it, by address", sup, 1)
+		apply()
+		wantNodes(t, "neither does", sup)
+	})
+}
