@@ -145,3 +145,38 @@ func TestTwoNamesOfOneNode(t *testing.T) {
 		wantNodes(t, "neither does", sup)
 	})
 }
+
+// TestOneSidedWantSettles: a node that another wants and that doesn't want it is
+// dialled at the longest backoff, and the link doesn't flap; when it wants it
+// again, the link is there at once.
+func TestOneSidedWantSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, z := mesh.NewFakeNet(), &zone{}
+		a := supervise(t, net, 0, z, topology("b", string(node(1))))
+		b := supervise(t, net, 1, z, topology("a", string(node(0))))
+		time.Sleep(time.Minute)
+		wantNodes(t, "both want it", a, 1)
+		if err := b.Apply(nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		wantNodes(t, "one doesn't any more", a)
+		const backoff, hour = 30 * time.Second, 50 * time.Minute
+		since := time.Now()
+		events := a.Events(t.Context())
+		time.Sleep(hour)
+		if n, most := net.Dials(1, since), int(hour/(backoff/2)); n > most || n < int(hour/backoff)/2 {
+			t.Errorf("%d dials in %s, want at most %d, for ever", n, hour, most)
+		}
+		for <-events; len(events) > 0; {
+			if e, ok := (<-events).(cluster.NodeConnected); ok {
+				t.Errorf("it flaps: %+v", e)
+			}
+		}
+		if err := b.Apply([]cluster.Topology{topology("a", string(node(0)))}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		wantNodes(t, "both want it again", a, 1)
+	})
+}
