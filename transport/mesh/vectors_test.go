@@ -1,0 +1,294 @@
+package mesh
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// A hexed is bytes that the vectors have in hexadecimal digits.
+type hexed []byte
+
+func (h *hexed) UnmarshalText(text []byte) (err error) {
+	*h, err = hex.DecodeString(string(text))
+	return err
+}
+
+// vectors are testdata/vectors.json, which vectors.py makes without this code.
+type vectors struct {
+	Keys []struct {
+		Secret string
+		Key    hexed
+	}
+	Proofs []struct {
+		Key, EKM          hexed
+		Kind              string
+		Dialler, Acceptor hexed
+	}
+	Reproofs []struct {
+		Key               hexed
+		Role              string
+		EKM, Nonce, Proof hexed
+	}
+	DialsFirst []struct {
+		Self, Other string
+		Ours        hexed
+		First       bool
+	} `json:"dials_first"`
+	Frames   []frameVector
+	Accepted []struct {
+		Why    string
+		Hex    hexed
+		Hello  *helloVector
+		Claims []claimVector
+	}
+	Refused []struct {
+		What, Why string
+		Hex       hexed
+	}
+}
+
+type helloVector struct {
+	Min, Max           uint16
+	Features, Instance hexed
+	Cluster, Node      string
+	Addrs              []string
+	Meta               map[string]string
+}
+
+func (v *helloVector) hello() *hello {
+	return &hello{
+		min: v.Min, max: v.Max, features: binary.BigEndian.Uint64(v.Features), instance: instanceID(v.Instance),
+		cluster: v.Cluster, node: transport.Node(v.Node), addrs: v.Addrs, meta: v.Meta,
+	}
+}
+
+type claimVector struct {
+	Linked   bool
+	Instance hexed
+	Addrs    []string
+}
+
+func claimsOf(vs []claimVector) (claims []claim) {
+	for _, v := range vs {
+		c := claim{linked: v.Linked, id: instanceID(v.Instance)}
+		if len(v.Addrs) > 0 {
+			c.addrs = v.Addrs
+		}
+		claims = append(claims, c)
+	}
+	return claims
+}
+
+type frameVector struct {
+	Name                string
+	Type                frameType
+	Hex                 hexed
+	Kind                string
+	Proof, Link, Before hexed
+	Turn, Opaque, Nonce hexed
+	Hello               *helloVector
+	Code                Code
+	Reason, Subject     string
+	Proofs              []hexed
+	Data                hexed
+	Claims              []claimVector
+}
+
+func readVectors(t *testing.T) (v vectors) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "vectors.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range map[string]int{
+		"keys": len(v.Keys), "proofs": len(v.Proofs), "reproofs": len(v.Reproofs), "dials_first": len(v.DialsFirst),
+		"frames": len(v.Frames), "accepted": len(v.Accepted), "refused": len(v.Refused),
+	} {
+		if n == 0 {
+			t.Fatalf("there are no %s", name)
+		}
+	}
+	return v
+}
+
+func TestVectorsOfProofs(t *testing.T) {
+	v := readVectors(t)
+	for _, k := range v.Keys {
+		p, err := newProver([]string{k.Secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(p.keys[0], k.Key) {
+			t.Errorf("the key of %q is %x, want %x", k.Secret, p.keys[0], k.Key)
+		}
+	}
+	for _, p := range v.Proofs {
+		if p.Kind != string(rune(kindLink)) {
+			t.Fatalf("kind %q", p.Kind)
+		}
+		sent := proof(p.Key, 'D', kindLink, p.EKM, nil)
+		answer, _ := (&prover{keys: [][]byte{make([]byte, 32), p.Key}}).accept(kindLink, p.EKM, p.Dialler)
+		if !bytes.Equal(sent, p.Dialler) || !bytes.Equal(answer, p.Acceptor) {
+			t.Errorf("proofs of key %x over %x: %x, %x; want %x, %x", p.Key, p.EKM, sent, answer, p.Dialler, p.Acceptor)
+		}
+	}
+	for _, r := range v.Reproofs {
+		l := &link{dialled: r.Role == "D"}
+		if got := reproof(r.Key, l.role(), r.EKM, r.Nonce); !bytes.Equal(got, r.Proof) {
+			t.Errorf("proof again of key %x by %s: %x, want %x", r.Key, r.Role, got, r.Proof)
+		}
+	}
+}
+
+func TestVectorsOfWhoDials(t *testing.T) {
+	for _, p := range readVectors(t).DialsFirst {
+		if got := dialsFirst(p.Self, p.Other); got != p.First {
+			t.Errorf("%s dials %s first: %v, want %v", p.Self, p.Other, got, p.First)
+		}
+		if dialsFirst(p.Other, p.Self) == p.First {
+			t.Errorf("%s and %s agree that neither or both dial first", p.Self, p.Other)
+		}
+		if ours := sha256.Sum256([]byte(p.Self + "\x00" + p.Other)); !bytes.Equal(ours[:], p.Ours) {
+			t.Errorf("the hash of %s and %s is %x, want %x", p.Self, p.Other, ours, p.Ours)
+		}
+	}
+}
+
+// encode lays a frame out as the mesh sends it.
+func (v *frameVector) encode() []byte {
+	switch v.Type {
+	case frameProof:
+		return appendFrame(nil, v.Type, []byte(v.Kind), v.Proof)
+	case frameAnswer:
+		return appendFrame(nil, v.Type, v.Proof, v.Hello.hello().encode())
+	case frameHello:
+		return appendFrame(nil, v.Type, v.Link, v.Hello.hello().encode())
+	case frameRefuse, frameClose:
+		return appendFrame(nil, v.Type, encodeReason(v.Code, v.Reason))
+	case frameBegin:
+		return appendFrame(nil, v.Type, encodeBegin(linkID(v.Before), binary.BigEndian.Uint64(v.Turn)))
+	case framePing, framePong:
+		return appendFrame(nil, v.Type, v.Opaque)
+	case framePeers:
+		return appendFrame(nil, v.Type, encodeClaims(claimsOf(v.Claims))...)
+	case frameChallenge:
+		return appendFrame(nil, v.Type, v.Nonce)
+	case frameReproof:
+		var all []byte
+		for _, p := range v.Proofs {
+			all = append(all, p...)
+		}
+		return appendFrame(nil, v.Type, all)
+	case frameMessage:
+		return appendMessage(nil, v.Subject, v.Data)
+	default: // welcome and last are empty
+		return appendFrame(nil, v.Type)
+	}
+}
+
+// decode checks what a frame's payload is read as.
+func (v *frameVector) decode(t *testing.T, payload []byte) {
+	t.Helper()
+	var got, want any
+	var err error
+	switch v.Type {
+	case frameAnswer:
+		want = v.Hello.hello()
+		got, err = decodeHello(payload[proofSize:])
+	case frameHello:
+		want = v.Hello.hello()
+		got, err = decodeHello(payload[len(linkID{}):])
+	case frameRefuse, frameClose:
+		want = closeError{v.Code, v.Reason}
+		var e closeError
+		e.code, e.reason, err = decodeReason(payload)
+		got = e
+	case frameBegin:
+		before, turn := decodeBegin(payload)
+		got, want = [2]any{before, turn}, [2]any{linkID(v.Before), binary.BigEndian.Uint64(v.Turn)}
+	case framePeers:
+		want = claimsOf(v.Claims)
+		got, err = decodeClaims(payload)
+	case frameMessage:
+		want = [2]string{v.Subject, string(v.Data)}
+		var subject, data []byte
+		subject, data, err = decodeMessage(payload)
+		got = [2]string{string(subject), string(data)}
+	default: // nothing to take apart
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s is read as %+v, %v; want %+v", v.Name, got, err, want)
+	}
+}
+
+func TestVectorsOfFrames(t *testing.T) {
+	seen := map[frameType]bool{}
+	for _, v := range readVectors(t).Frames {
+		seen[v.Type] = true
+		if got := v.encode(); !bytes.Equal(got, v.Hex) {
+			t.Errorf("%s is laid out as %x, want %x", v.Name, got, v.Hex)
+		}
+		kind, payload, err := readFrame(bytes.NewReader(v.Hex), maxHello)
+		if err != nil || kind != v.Type {
+			t.Errorf("%s is read as type %d, %v; want %d", v.Name, kind, err, v.Type)
+			continue
+		}
+		if size, fixed := fixedSize(kind); fixed && len(payload) != size {
+			t.Errorf("%s has %d bytes, want %d", v.Name, len(payload), size)
+		}
+		v.decode(t, payload)
+	}
+	for name, number := range constants(t, "wire.go", "frame", "frameType") {
+		if !seen[frameType(number)] {
+			t.Errorf("there is no vector of %s frames", name)
+		}
+	}
+}
+
+func TestVectorsOfOddPayloads(t *testing.T) {
+	v := readVectors(t)
+	for _, a := range v.Accepted {
+		t.Run("accepted: "+a.Why, func(t *testing.T) {
+			var got, want any
+			var err error
+			if a.Hello != nil {
+				want = a.Hello.hello()
+				got, err = decodeHello(a.Hex)
+			} else {
+				want = claimsOf(a.Claims)
+				got, err = decodeClaims(a.Hex)
+			}
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("it is read as %+v, %v; want %+v", got, err, want)
+			}
+		})
+	}
+	decoders := map[string]func([]byte) error{
+		"hello":   func(b []byte) error { _, err := decodeHello(b); return err },
+		"claims":  func(b []byte) error { _, err := decodeClaims(b); return err },
+		"message": func(b []byte) error { _, _, err := decodeMessage(b); return err },
+		"reason":  func(b []byte) error { _, _, err := decodeReason(b); return err },
+	}
+	for _, r := range v.Refused {
+		t.Run("refused: "+r.What+": "+r.Why, func(t *testing.T) {
+			if err := decoders[r.What](r.Hex); !errors.Is(err, ErrProtocol) {
+				t.Errorf("%v, want ErrProtocol", err)
+			}
+		})
+	}
+}
