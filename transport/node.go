@@ -20,6 +20,7 @@ const (
 	maxName  = 255
 	maxHost  = 253
 	maxLabel = 63
+	maxZone  = 64 // more than any system's interfaces have
 )
 
 // ParseNode returns the canonical form of s: the host in lower case and without
@@ -158,8 +159,8 @@ func canonicalHost(host string) (string, error) {
 		if ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return "", fmt.Errorf("host %s is not the address of one node", ip)
 		}
-		if zone := ip.Zone(); strings.ContainsFunc(zone, notInZone) {
-			return "", fmt.Errorf("the zone %q of the address is not the name of an interface", zone)
+		if zone := ip.Zone(); len(zone) > maxZone || strings.ContainsFunc(zone, notInZone) {
+			return "", fmt.Errorf("the zone %.70q of the address is not the name of an interface", zone)
 		}
 		return ip.String(), nil
 	}

@@ -27,6 +27,7 @@ func TestParseNode(t *testing.T) {
 		{name: "default port, bracketed ipv6", in: "[fd00::1]", port: 4370, want: "[fd00::1]:4370"},
 		{name: "underscore", in: "my_svc:1", want: "my_svc:1"},
 		{name: "no port", in: "h", wantErr: "missing port"},
+		{name: "long zone", in: "[fe80::1%" + strings.Repeat("z", 65) + "]:9", wantErr: "not the name of an interface"},
 		{name: "empty", in: "", wantErr: `node ""`},
 		{name: "port zero", in: "h:0", wantErr: "1 to 65535"},
 		{name: "port too large", in: "h:65536", wantErr: "1 to 65535"},

@@ -7,9 +7,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
 // An attacker reaches the port, and knows no secret. It speaks the protocol with
@@ -208,4 +212,76 @@ func (l *lockedBytes) bytes() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Clone(l.b.Bytes())
+}
+
+// TestAnInstanceCantBeTaken: a member that knows another's instance, which
+// peers frames tell everybody, doesn't get its messages.
+func TestAnInstanceCantBeTaken(t *testing.T) {
+	ca := newAuthority(t)
+	verify := func(s tls.ConnectionState, n transport.Node) error {
+		return s.PeerCertificates[0].VerifyHostname(n.Name())
+	}
+	node := func(name string) *Mesh {
+		return listen(t, func(c *Config) {
+			certified(ca.config(t, name))(c)
+			c.Name, c.VerifyPeer, c.NoPeerExchange = name, verify, true
+		})
+	}
+	a, b, c := node("a"), node("b"), node("c")
+	a.self.instance = instanceID{1} // a decides
+	connect(t, b, a)
+	c.self.instance = b.self.instance // c lies; its certificate and name are its own
+	_ = c.dial(t.Context(), target{addr: a.Self().Addr()}, nil)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.peers[b.self.instance].active
+	if got := l.conn.(*tls.Conn).ConnectionState().PeerCertificates[0].DNSNames[0]; got != "b" {
+		t.Errorf("what is sent to b goes to %s", got)
+	}
+}
+
+// TestControlFramesAreBounded: a peer that asks and doesn't read the answers.
+func TestControlFramesAreBounded(t *testing.T) {
+	a, b := listen(t, nil), listen(t, nil)
+	connect(t, a, b)
+	l := b.peers[a.self.instance].active
+	block := make(chan struct{})
+	w := l.out.write
+	l.out.write = func(p []byte) { <-block; w(p) } // the peer reads nothing
+	for range 100_000 {
+		l.m.proveAgain(l, make([]byte, nonceSize)) // what the reader does at each challenge
+	}
+	l.out.mu.Lock()
+	n := len(l.out.control)
+	l.out.mu.Unlock()
+	close(block)
+	if n > 1<<20 {
+		t.Errorf("%d bytes of answers are queued", n)
+	}
+}
+
+// TestANameIsPaidFor: a claim of a name that has many addresses.
+func TestANameIsPaidFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ips []netip.Addr
+		for i := range 1000 {
+			ips = append(ips, netip.AddrFrom4([4]byte{10, 9, byte(i / 200), byte(i%200 + 1)}))
+		}
+		net := newFakeNet()
+		m := net.listen(t, 0, func(c *Config) { c.Resolver = names{"evil.example": ips} })
+		liar := net.listen(t, 1, nil)
+		connect(t, liar, m)
+		began := time.Now()
+		liar.mu.Lock()
+		for _, p := range liar.peers {
+			for _, f := range encodeClaims([]claim{{true, instance(1), []string{"evil.example:4370"}}}) {
+				p.active.out.order(framePeers, f)
+			}
+		}
+		liar.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		if n := len(net.dialled(began)); n > learnedMost+5*learnedPerSec {
+			t.Errorf("%d dials for one claim in 5 s", n)
+		}
+	})
 }

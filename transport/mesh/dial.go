@@ -231,7 +231,7 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 	m.proving.Add(1)
 	defer m.proving.Add(-1)
 	l, h, err := m.dialLink(ctx, conn, t.verifyHost(), key, func(h *hello) error {
-		if overtaken != nil && m.known(h.instance) {
+		if known := m.knownAs(h.instance); overtaken != nil && known != nil && known.sameNode(h) {
 			return refuse(CodeDuplicate, "linked already")
 		}
 		return m.checkHost(ctx, t, h)
@@ -269,11 +269,14 @@ func (m *Mesh) checkHost(ctx context.Context, t target, h *hello) error {
 	return m.checkRoom(h)
 }
 
-// known reports whether there is a link with a peer, up or about to be.
-func (m *Mesh) known(id instanceID) bool {
+// knownAs returns the hello of a peer, up or about to be; nil if there is none.
+func (m *Mesh) knownAs(id instanceID) *hello {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.peers[id] != nil
+	if p := m.peers[id]; p != nil {
+		return p.hello
+	}
+	return nil
 }
 
 // linked reports whether a peer is up.

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -125,7 +126,7 @@ func (m *Mesh) tellNow() {
 // learn takes what a peer tells. It is called by the reader of a link.
 func (m *Mesh) learn(p *peer, payload []byte) error {
 	claims, err := decodeClaims(payload)
-	if err != nil || m.cfg.NoPeerExchange {
+	if err != nil || len(claims) == 0 || m.cfg.NoPeerExchange {
 		return err
 	}
 	now := time.Now()
@@ -208,22 +209,19 @@ func hopeless(err error) bool {
 }
 
 // dialLearned links with the node at an address that this node didn't ask for.
+// Of a name's addresses it takes one, and another the next time: what a peer
+// says costs one dial.
 func (m *Mesh) dialLearned(ctx context.Context, n transport.Node) error {
 	targets, err := m.resolve(ctx, n)
 	if err != nil {
 		return err
 	}
-	for _, t := range targets {
-		t.learned = true
-		if !m.allowed(t.addr) {
-			err = errNotAllowed
-			continue
-		}
-		if err = m.connectTo(ctx, t); err == nil {
-			return nil
-		}
+	t := targets[rand.IntN(len(targets))]
+	t.learned = true
+	if !m.allowed(t.addr) {
+		return errNotAllowed
 	}
-	return err
+	return m.connectTo(ctx, t)
 }
 
 func (m *Mesh) allowed(addr string) bool {

@@ -280,6 +280,9 @@ func (m *Mesh) checkHello(ctx context.Context, h *hello) error {
 	case h.cluster != m.self.cluster:
 		return refuse(CodeCluster, "%s is of cluster %q, %s of %q", h.node, h.cluster, m.self.node, m.self.cluster)
 	}
+	if known := m.knownAs(h.instance); known != nil && !known.sameNode(h) {
+		return refuse(CodeAddressConflict, "%s says that it is instance %s, which is %s", h.node, h.instance, known.node)
+	}
 	for _, a := range h.addrs {
 		if slices.Contains(m.self.addrs, a) {
 			return conflict(h, a, m.self)

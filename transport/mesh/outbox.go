@@ -8,6 +8,9 @@ import (
 // keepBuffer is the largest buffer that an outbox keeps while it is idle.
 const keepBuffer = 4 << 10
 
+// maxControl is how many bytes of control frames may wait.
+const maxControl = 64 << 10
+
 var (
 	errRetired = errors.New("mesh: another link has taken over")
 	errEnded   = errors.New("mesh: link ended")
@@ -66,11 +69,12 @@ func (o *outbox) order(t frameType, payload []byte) {
 	o.kick()
 }
 
-// urge queues a frame that goes before the messages.
+// urge queues a frame that goes before the messages. It is left out if the peer
+// reads so slowly that many wait: it may be asking only to make answers wait.
 func (o *outbox) urge(t frameType, payload []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil || o.last {
+	if o.err != nil || o.last || len(o.control) >= maxControl {
 		return
 	}
 	o.control = appendFrame(o.control, t, payload)

@@ -117,7 +117,8 @@ func cloneMeta(meta map[string]string) map[string]string {
 }
 
 // admit takes a link that both sides have proved. It returns false if the mesh
-// is closed, or if another instance got the peer's address meanwhile.
+// is closed, or if another instance got the peer's address meanwhile, or another
+// node its instance.
 func (m *Mesh) admit(l *link, h *hello) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,6 +131,9 @@ func (m *Mesh) admit(l *link, h *hello) bool {
 		}
 	}
 	p := m.peers[h.instance]
+	if p != nil && !p.hello.sameNode(h) {
+		return false
+	}
 	if p == nil {
 		p = &peer{hello: h}
 		p.in = inbox{m: m, from: h.node}

@@ -216,6 +216,12 @@ func decodeHello(payload []byte) (*hello, error) {
 	return h, h.check(node)
 }
 
+// sameNode reports whether two hellos of one instance are of one node: a member
+// that says another's instance, which all know, doesn't get its messages.
+func (h *hello) sameNode(other *hello) bool {
+	return h.node == other.node && slices.Equal(h.addrs, other.addrs)
+}
+
 // check canonicalises the addresses, so that nothing that a peer says is
 // compared or logged in a form of its own.
 func (h *hello) check(node string) error {
@@ -232,6 +238,9 @@ func (h *hello) check(node string) error {
 	}
 	if !slices.Contains(h.addrs, h.node.Addr()) {
 		h.addrs = append([]string{h.node.Addr()}, h.addrs...)
+	}
+	if len(h.addrs) > maxAddrs {
+		return malformed("hello", fmt.Errorf("%d addresses with the node's own, more than %d", len(h.addrs), maxAddrs))
 	}
 	if h.min > h.max || h.instance == (instanceID{}) {
 		return fmt.Errorf("%w: hello: versions %d to %d, instance %s", errMalformed, h.min, h.max, h.instance)

@@ -33,6 +33,22 @@ func TestHelloRoundTrip(t *testing.T) {
 	}
 }
 
+// TestHelloOfTooManyAddresses: the node's own counts as well, so that what is
+// read can be written again.
+func TestHelloOfTooManyAddresses(t *testing.T) {
+	h := &hello{min: 1, max: 1, node: "10.0.0.99:1", instance: instance(1)}
+	for i := range maxAddrs {
+		h.addrs = append(h.addrs, fmt.Sprintf("10.0.0.%d:1", i+1))
+	}
+	if _, err := decodeHello(h.encode()); !errors.Is(err, errMalformed) {
+		t.Errorf("16 addresses without the node's own: %v, want %v", err, errMalformed)
+	}
+	h.addrs = h.addrs[1:]
+	if got, err := decodeHello(h.encode()); err != nil || len(got.addrs) != maxAddrs {
+		t.Errorf("15 and its own: %v, %v", got, err)
+	}
+}
+
 func FuzzDecodeHello(f *testing.F) {
 	h := &hello{min: 1, max: 1, node: "n@h:1", instance: instanceID{1}, meta: map[string]string{"a": "b"}}
 	f.Add(h.encode())
