@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// A benchCase is one workload, and what it is compared with.
+type benchCase struct {
+	name    string
+	metrics []metric
+
+	// run does the workload and its peers once, each in processes of their own
+	// that end with it. In odd rounds the peers go first, so that neither
+	// always has the warmer machine. The readings are in the order of metrics.
+	run func(ctx context.Context, round int) ([]reading, error)
+}
+
+// A metric is something that a case measures.
+type metric struct {
+	name string
+	unit unit
+	peer string // what it is compared with; empty if with nothing
+
+	// Goals: the most that ours may be, and the most that ours may be divided
+	// by the peer's. Zero is no goal.
+	most      float64
+	mostRatio float64
+}
+
+// A reading is what one round says of one metric, in its unit. theirs is zero
+// without a peer.
+type reading struct{ ours, theirs float64 }
+
+// sizes are how large the workloads are.
+type sizes struct {
+	forming  []int // nodes
+	rivals   int   // the one of forming that is compared with memberlist
+	nodes    int   // processes of noticing and idling
+	idleSecs int
+	links    int // of memory
+}
+
+// fullSizes are those that the goals are about.
+func fullSizes() sizes {
+	return sizes{forming: []int{50, 100, 140}, rivals: 50, nodes: 20, idleSecs: 20, links: 1000}
+}
+
+// smokeSizes only show that everything can be measured.
+func smokeSizes() sizes {
+	return sizes{forming: []int{8}, rivals: 8, nodes: 4, idleSecs: 2, links: 50}
+}
+
+// cases are all workloads.
+func cases(s sizes) []benchCase {
+	var all []benchCase
+	for _, n := range s.forming {
+		all = append(all,
+			formingCase(n, defaultExchange, 1.15, n == s.rivals),
+			formingCase(n, x25519, 1.3, false))
+	}
+	return append(all,
+		noticingCase(s.nodes, false, 0.005), noticingCase(s.nodes, true, 0.020),
+		idlingCase(s.nodes, s.idleSecs),
+		memoryCase(s.links))
+}
+
+// measure runs the cases in turn, so many rounds, and says what it does.
+func measure(ctx context.Context, all []benchCase, rounds int, say func(string)) ([]result, error) {
+	results := make([][]result, len(all))
+	for i, c := range all {
+		results[i] = newResults(c)
+	}
+	for round := range rounds {
+		for i, c := range all {
+			say(fmt.Sprintf("round %d of %d: %s", round+1, rounds, c.name))
+			readings, err := c.run(ctx, round)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			for j, r := range readings {
+				results[i][j].add(r)
+			}
+		}
+	}
+	return slices.Concat(results...), nil
+}
+
+// inTurn runs ours and theirs, in odd rounds theirs first.
+func inTurn(round int, ours, theirs func() error) error {
+	if round%2 == 1 {
+		ours, theirs = theirs, ours
+	}
+	if err := ours(); err != nil {
+		return err
+	}
+	return theirs()
+}
