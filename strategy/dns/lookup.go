@@ -1,0 +1,193 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	miekg "github.com/miekg/dns"
+
+	"github.com/libcluster-go/cluster"
+)
+
+const (
+	// maxChain is how many CNAMEs are followed.
+	maxChain = 8
+	// maxBeside is how many names are asked for at once.
+	maxBeside = 16
+)
+
+// An answer is what servers say that a name has of one type.
+type answer struct {
+	records []miekg.RR
+	extra   []miekg.RR // the additional section
+	ttl     time.Duration
+	none    error // why there are no records, if servers said so well
+	err     error // what failed; records are a part of the answer then
+}
+
+// lookup finds the nodes of a query: of the first of its names that has any.
+// It stops at a name of which that can't be found out, since another name might
+// stand for others.
+func (c *client) lookup(ctx context.Context, query string) (found result) {
+	for _, name := range c.names(query) {
+		if c.strategy.SRV {
+			found = c.services(ctx, name)
+		} else {
+			found = c.hosts(ctx, name)
+		}
+		if found.none == nil || found.err != nil {
+			return found
+		}
+	}
+	return found
+}
+
+// hosts finds the nodes of a name's addresses.
+func (c *client) hosts(ctx context.Context, name string) result {
+	addrs, a := c.addresses(ctx, name)
+	found := result{ttl: a.ttl, none: a.none, err: a.err}
+	for _, addr := range addrs {
+		found.nodes = append(found.nodes, cluster.Node(c.strategy.node(addr.String(), c.strategy.Port)))
+	}
+	return found
+}
+
+// addresses asks for a name's addresses, in both families at once.
+func (c *client) addresses(ctx context.Context, name string) ([]netip.Addr, answer) {
+	kinds := c.strategy.kinds()
+	answers := make([]answer, len(kinds))
+	side(len(kinds), func(i int) { answers[i] = c.resolve(ctx, name, kinds[i]) })
+	both := answer{ttl: forever}
+	var errs []error
+	for _, a := range answers {
+		both.records = append(both.records, a.records...)
+		both.ttl = min(both.ttl, a.ttl)
+		errs = append(errs, a.err)
+		if both.none == nil {
+			both.none = a.none
+		}
+	}
+	if both.err = errors.Join(errs...); both.err != nil || len(both.records) > 0 {
+		both.none = nil
+	}
+	return addrsOf(both.records), both
+}
+
+// kinds are the types of the addresses that are asked for.
+func (s Strategy) kinds() []uint16 {
+	switch s.Network {
+	case "ip4":
+		return []uint16{miekg.TypeA}
+	case "ip6":
+		return []uint16{miekg.TypeAAAA}
+	default:
+		return []uint16{miekg.TypeA, miekg.TypeAAAA}
+	}
+}
+
+// services finds the nodes of a name's SRV records.
+func (c *client) services(ctx context.Context, name string) result {
+	a := c.resolve(ctx, name, miekg.TypeSRV)
+	found := result{ttl: a.ttl, none: a.none, err: a.err}
+	ports, targets := targetsOf(a.records)
+	if len(targets) == 0 && len(a.records) > 0 {
+		found.none = fmt.Errorf("dns: %s SRV: its target is the root, which means that there is no such service (RFC 2782)", name)
+	}
+	if c.strategy.Names {
+		for _, t := range targets {
+			found.add(c.strategy, ports[t], t)
+		}
+		return found
+	}
+	known := map[string][]miekg.RR{}
+	for _, rr := range a.extra {
+		owner := miekg.CanonicalName(rr.Header().Name)
+		known[owner] = append(known[owner], rr)
+	}
+	addrs, answers := make([][]netip.Addr, len(targets)), make([]answer, len(targets))
+	side(len(targets), func(i int) {
+		there, ttl := c.strategy.additional(known[targets[i]])
+		if answers[i].ttl, addrs[i] = ttl, there; len(there) == 0 {
+			addrs[i], answers[i] = c.addresses(ctx, targets[i])
+		}
+	})
+	for i, t := range targets {
+		found.ttl = min(found.ttl, answers[i].ttl)
+		// A host that is listed, and that can't be found, leaves the answer in part.
+		found.err = errors.Join(found.err, answers[i].err, answers[i].none)
+		for _, addr := range addrs[i] {
+			found.add(c.strategy, ports[t], addr.String())
+		}
+	}
+	return found
+}
+
+// add notes a host's nodes.
+func (r *result) add(s Strategy, ports []int, host string) {
+	for _, p := range ports {
+		r.nodes = append(r.nodes, cluster.Node(s.node(host, p)))
+	}
+}
+
+// additional returns what the records of a host say of its addresses.
+func (s Strategy) additional(records []miekg.RR) (addrs []netip.Addr, ttl time.Duration) {
+	ttl = forever
+	kinds := s.kinds()
+	for _, rr := range records {
+		if h := rr.Header(); h.Class == miekg.ClassINET && slices.Contains(kinds, h.Rrtype) {
+			ttl = min(ttl, seconds(h.Ttl))
+			addrs = append(addrs, addrsOf([]miekg.RR{rr})...)
+		}
+	}
+	return addrs, ttl
+}
+
+// resolve asks what a name has of a type, and follows CNAMEs out of an answer.
+func (c *client) resolve(ctx context.Context, name string, kind uint16) answer {
+	ttl := forever
+	asked := name
+	for range maxChain {
+		m, server, failed := c.ask(ctx, asked, kind)
+		if m == nil {
+			return answer{ttl: ttl, err: failed}
+		}
+		a, next, err := read(m, asked, kind)
+		ttl = min(ttl, a.ttl)
+		wrap := func(err error) error {
+			return &QueryError{Name: name, Type: miekg.TypeToString[kind], Server: server, Err: err}
+		}
+		switch {
+		case failed != nil:
+			return answer{records: a.records, extra: a.extra, ttl: ttl, err: failed}
+		case err != nil:
+			return answer{records: a.records, ttl: ttl, err: wrap(err)}
+		case next != "":
+			asked = next
+			continue
+		case a.none != nil:
+			a.none = wrap(a.none)
+		}
+		a.ttl = ttl
+		return a
+	}
+	return answer{ttl: ttl, err: fmt.Errorf("dns: %s %s: more than %d CNAMEs, the last of which leads to %s", name, miekg.TypeToString[kind], maxChain, asked)}
+}
+
+// node writes a node, which need not be a good one.
+func (s Strategy) node(host string, port int) string {
+	return s.named(net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// named puts the base name before an address.
+func (s Strategy) named(addr string) string {
+	if s.Basename == "" {
+		return addr
+	}
+	return s.Basename + "@" + addr
+}
