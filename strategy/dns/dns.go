@@ -96,14 +96,17 @@ type Strategy struct {
 	// Zero means what resolv.conf says, else 2; negative is refused.
 	Attempts int
 
-	// Resolver, if not nil, is asked each of the Queries instead of servers. It
-	// returns hosts, as "host" or "host:port", names or addresses, of which
-	// Port is the port of those without one: net.DefaultResolver.LookupHost is
-	// one. What SRV, Names, Network and Attempts say is then its own affair;
-	// Timeout bounds the call. An error is a failure, that there is no such
-	// name included, and an answer without hosts and error is as NXDOMAIN. It
-	// is called for several queries at once, and again every Interval. Since
-	// funcs can't be compared, Apply takes the strategy for a changed one.
+	// Resolver, if not nil, is asked each of the Queries instead of servers, and
+	// again every Interval. It returns hosts, names or addresses, as "host:port"
+	// or "host", of which Port is the port. An error is a failure, that there is
+	// no such name included; no hosts and no error are as NXDOMAIN is. What SRV,
+	// Names, Network and Attempts say is its own affair; Timeout bounds a call.
+	// Several queries are asked at once.
+	//
+	// net.DefaultResolver.LookupHost is one, for hints: it leaves out a family
+	// that fails without saying so, and so can't be Authoritative.
+	//
+	// Since funcs can't be compared, Apply takes the strategy for a changed one.
 	Resolver func(ctx context.Context, query string) (hosts []string, err error)
 }
 

@@ -67,6 +67,13 @@ func (f *fake) set(key, text string) {
 	f.says[key] = text
 }
 
+// unset has the next key count again.
+func (f *fake) unset(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.says, key)
+}
+
 // questions returns what has been asked since the last call.
 func (f *fake) questions() []string {
 	f.mu.Lock()

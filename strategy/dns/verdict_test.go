@@ -176,11 +176,11 @@ func srvShapes() map[string]shape {
 }
 
 // told runs a strategy for one round and returns what a roster makes of it.
-func told(t *testing.T, s Strategy, f *fake) ([]string, error) {
+func told(t *testing.T, s Strategy, exchange exchanger) ([]string, error) {
 	t.Helper()
 	var said []cluster.Change
 	r := cluster.NewRoster("", nil, func(c cluster.Change) { said = append(said, c) })
-	tell(r, verdict(s.Authoritative, s.round(t.Context(), f.exchange, new(turns))))
+	tell(r, verdict(s.Authoritative, s.round(t.Context(), exchange, new(turns))))
 	return summary(said)
 }
 
@@ -200,7 +200,7 @@ func TestShapes(t *testing.T) {
 							t.Fatal(err)
 						}
 						began := time.Now()
-						got, err := told(t, s, &fake{says: tt.says})
+						got, err := told(t, s, (&fake{says: tt.says}).exchange)
 						if strings.Join(got, "; ") != want {
 							t.Errorf("the roster is told %q, want %q; the error is %v", got, want, err)
 						}
@@ -222,7 +222,7 @@ func TestShapes(t *testing.T) {
 // TestQueryError has a caller find out what was asked and what came back.
 func TestQueryError(t *testing.T) {
 	s := Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}}
-	_, err := told(t, s, &fake{says: map[string]string{"web. A": "NXDOMAIN", "web. AAAA": "NXDOMAIN"}})
+	_, err := told(t, s, (&fake{says: map[string]string{"web. A": "NXDOMAIN", "web. AAAA": "NXDOMAIN"}}).exchange)
 	var query *QueryError
 	if !errors.As(err, &query) || !errors.Is(err, ErrNoName) || errors.Is(err, ErrNoData) {
 		t.Fatalf("the error is %v", err)

@@ -1,0 +1,205 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/libcluster-go/cluster"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPause(t *testing.T) {
+	for name, tt := range map[string]struct {
+		interval time.Duration
+		ttl      time.Duration
+		failures int
+		nobody   bool
+		least    time.Duration
+		most     time.Duration
+	}{
+		"the TTL":                    {0, 3 * time.Second, 0, false, 3 * time.Second, 3300 * time.Millisecond},
+		"a TTL of zero":              {0, 0, 0, false, time.Second, 1100 * time.Millisecond},
+		"a long TTL":                 {0, time.Hour, 0, false, 5 * time.Second, 5500 * time.Millisecond},
+		"no TTL":                     {0, forever, 0, false, 5 * time.Second, 5500 * time.Millisecond},
+		"a long interval":            {time.Minute, 30 * time.Second, 0, false, 30 * time.Second, 30500 * time.Millisecond},
+		"an interval under a second": {10 * time.Millisecond, 0, 0, false, 10 * time.Millisecond, 11 * time.Millisecond},
+		"a failure":                  {0, 0, 1, false, time.Second, 1100 * time.Millisecond},
+		"a second failure":           {0, 0, 2, false, 2 * time.Second, 2200 * time.Millisecond},
+		"a third failure":            {0, 0, 3, false, 4 * time.Second, 4400 * time.Millisecond},
+		"many failures":              {0, 0, 1000, false, 5 * time.Second, 5500 * time.Millisecond},
+		"many, a long interval":      {time.Hour, 0, 1000, false, time.Hour, time.Hour + 500*time.Millisecond},
+		"nobody":                     {time.Hour, time.Minute, 0, true, 5 * time.Second, 5500 * time.Millisecond},
+		"nobody, for a second":       {time.Hour, time.Second, 0, true, time.Second, 1100 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := Strategy{Interval: tt.interval}
+			if got := s.pause(tt.ttl, tt.failures, tt.nobody, 0); got != tt.least {
+				t.Errorf("it is %s, want %s", got, tt.least)
+			}
+			if got := s.pause(tt.ttl, tt.failures, tt.nobody, 1); got != tt.most {
+				t.Errorf("it is %s at most, want %s", got, tt.most)
+			}
+		})
+	}
+}
+
+// A telling is what a strategy that runs in a bubble has told.
+type telling struct {
+	mu   sync.Mutex
+	said []cluster.Change
+}
+
+// run runs a strategy in a bubble until the test ends.
+func run(t *testing.T, s Strategy, f *fake) *telling {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	tell := new(telling)
+	r := cluster.NewRoster("10.0.0.1:4370", nil, func(c cluster.Change) {
+		tell.mu.Lock()
+		defer tell.mu.Unlock()
+		tell.said = append(tell.said, c)
+	})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if err := s.run(ctx, r, f.exchange); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wait.Wait() })
+	return tell
+}
+
+// within lets time pass and returns what is told then.
+func (tell *telling) within(d time.Duration) []string {
+	time.Sleep(d)
+	synctest.Wait()
+	tell.mu.Lock()
+	defer tell.mu.Unlock()
+	texts, _ := summary(tell.said)
+	tell.said = nil
+	return texts
+}
+
+// TestChangesAreSeenInTime has a record that comes or goes be told within the
+// TTL and a second.
+func TestChangesAreSeenInTime(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			record := func(n int) string { return fmt.Sprintf("|web. %d A 10.0.0.%d", ttl/time.Second, n) }
+			f := &fake{says: map[string]string{"web. A": record(2)}}
+			tell := run(t, Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Authoritative: true}, f)
+			if got := tell.within(0); !slices.Equal(got, []string{"Replace 10.0.0.2"}) {
+				t.Errorf("at first it tells %q", got)
+			}
+			for _, now := range []string{record(2) + record(3), record(3)} {
+				f.set("web. A", now)
+				got := tell.within(ttl + time.Second)
+				want := "Replace" + strings.ReplaceAll(strings.ReplaceAll(now, fmt.Sprintf("|web. %d A", ttl/time.Second), ""), "  ", " ")
+				if len(got) == 0 || got[len(got)-1] != want {
+					t.Errorf("with a TTL of %s it tells %q, want %q", ttl, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestOutage has a server be silent for a minute: nothing but failures, and the
+// nodes soon after.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{says: map[string]string{"web. A": a2}}
+		tell := run(t, Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Authoritative: true, Timeout: time.Second}, f)
+		tell.within(0)
+		f.set("web. A", "silent")
+		f.set("web. AAAA", "silent")
+		got := tell.within(time.Minute)
+		if len(got) < 5 || slices.ContainsFunc(got, func(s string) bool { return s != "Fail" }) {
+			t.Errorf("in a minute without a server it tells %q, want at least five failures and nothing else", got)
+		}
+		f.set("web. A", a2)
+		f.set("web. AAAA", soa)
+		if got := tell.within(8 * time.Second); !slices.Contains(got, "Replace 10.0.0.2") {
+			t.Errorf("then it tells %q", got)
+		}
+	})
+}
+
+// TestNobodyIsConfirmed has an answer of nobody, or of nobody but this node, be
+// asked for again several times within the remove grace, however long the
+// interval and the TTL are.
+func TestNobodyIsConfirmed(t *testing.T) {
+	for name, text := range map[string]string{
+		"NXDOMAIN":  "NXDOMAIN|ns|. 3600 SOA a. b. 1 1 1 1 3600",
+		"only self": "|web. 3600 A 10.0.0.1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{says: map[string]string{"web. A": "|web. 3600 A 10.0.0.2"}}
+				s := Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Network: "ip4", Authoritative: true, Interval: time.Hour}
+				tell := run(t, s, f)
+				if got := tell.within(59 * time.Minute); len(got) != 1 {
+					t.Errorf("in an hour with a node it tells %q, want one answer", got)
+				}
+				f.set("web. A", text)
+				tell.within(2 * time.Minute)
+				if got := tell.within(30 * time.Second); len(got) < 5 || got[0] != "Replace" {
+					t.Errorf("within 30 seconds it tells %q, want at least five answers of nobody", got)
+				}
+			})
+		})
+	}
+}
+
+// TestHintsAreNotConfirmed has answers that remove nobody be asked for no more
+// often than they have to.
+func TestHintsAreNotConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{says: map[string]string{"web. A": "|web. 60 A 10.0.0.1"}}
+		tell := run(t, Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Interval: time.Minute}, f)
+		if got := tell.within(59 * time.Second); len(got) != 1 {
+			t.Errorf("within a minute it tells %q, want one answer", got)
+		}
+	})
+}
+
+// TestSeveralQueries has the nodes of all be one answer, and one that fails
+// leave it in part.
+func TestSeveralQueries(t *testing.T) {
+	s := Strategy{Queries: []string{"web.", "db."}, Port: 4370, Basename: "app", Servers: []string{"10.0.0.53"}, Authoritative: true}
+	says := map[string]string{"web. A": a2, "db. A": "|db. 5 A 10.0.0.3"}
+	for name, tt := range map[string]struct {
+		db   string
+		want []string
+	}{
+		"both":           {"|db. 5 A 10.0.0.3", []string{"Replace app@10.0.0.2 app@10.0.0.3"}},
+		"one has nobody": {"NXDOMAIN" + soa, []string{"Replace app@10.0.0.2"}},
+		"one fails":      {"SERVFAIL", []string{"Add app@10.0.0.2", "Fail"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			says["db. A"] = tt.db
+			if got, err := told(t, s, (&fake{says: says}).exchange); !slices.Equal(got, tt.want) {
+				t.Errorf("the roster is told %q with %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSRVNames(t *testing.T) {
+	f := &fake{says: map[string]string{"web. SRV": "|web. 5 SRV 0 50 4370 Web-0.Web.|web. 5 SRV 0 50 4371 web-1.web.|extra|web-0.web. 5 A 10.0.0.2"}}
+	got, err := told(t, Strategy{Queries: []string{"web."}, SRV: true, Names: true, Servers: []string{"10.0.0.53"}, Authoritative: true}, f.exchange)
+	if want := []string{"Replace web-0.web web-1.web:4371"}; !slices.Equal(got, want) {
+		t.Errorf("the roster is told %q with %v, want %q", got, err, want)
+	}
+	if asked := f.questions(); !slices.Equal(asked, []string{"udp 10.0.0.53:53 web. SRV"}) {
+		t.Errorf("it asks %q, want the SRV records only", asked)
+	}
+}
