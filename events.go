@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -21,10 +22,15 @@ var (
 	ErrRemoved = errors.New("cluster: no topology wants the node any more")
 )
 
+// errUnlisted is an ErrLost: perhaps the transport lists the node by another name
+// than the one that it was connected by.
+var errUnlisted = fmt.Errorf("%w: it was connected, and then not listed by that name", ErrLost)
+
 // An Event is one of [Snapshot], [NodeConnected], [ConnectFailed],
 // [NodeDisconnected], [DisconnectFailed], [StrategyFailed], [StrategyRestarted],
 // [StrategyEnded] and [Lagged]. In all of them Topology is the first one that
 // wants the node; it is empty where none does, as when the other side dialled.
+// All subscribers get the same event, so what it holds must not be changed.
 type Event interface{ event() }
 
 type (

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +58,13 @@ func (g *group) current() (Transport, Node) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.transport, g.self
+}
+
+// links are the nodes that are linked as far as is known.
+func (g *group) links() []Node {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Keys(g.core.links))
 }
 
 // loop runs until the supervisor stops, or the group has nothing to do any more.
@@ -214,8 +223,8 @@ func (g *group) ask(ctx context.Context, t Transport, l listing, answer *listed)
 	_, self := g.current()
 	seen := map[Node]bool{}
 	for _, n := range nodes {
-		if c, err := transport.ParseNode(string(n)); err == nil {
-			n = c
+		if n, err = transport.ParseNode(string(n)); err != nil {
+			return fmt.Errorf("cluster: ListNodes: %w", err)
 		}
 		if n != self {
 			answer.nodes, seen[n] = append(answer.nodes, n), true

@@ -153,8 +153,10 @@ func (c *core) listEnded(now time.Time, answer listed) {
 		present[n] = true
 		if c.gone[n] <= answer.seq {
 			c.linked(now, n, 0)
+			c.links[n].listed = true
 		}
 	}
+	unlisted := map[Node]bool{}
 	for n, l := range c.links {
 		if present[n] {
 			continue
@@ -169,6 +171,9 @@ func (c *core) listEnded(now time.Time, answer listed) {
 			cause = ErrRemoved
 		case answer.departed[n]:
 			cause = ErrLeft
+		case !l.listed:
+			cause = errUnlisted
+			unlisted[n] = true
 		}
 		c.unlinked(now, n, cause)
 	}
@@ -178,6 +183,7 @@ func (c *core) listEnded(now time.Time, answer listed) {
 		}
 	}
 	for _, t := range c.targets {
+		t.unlisted = slices.ContainsFunc(t.canon, func(n Node) bool { return unlisted[n] })
 		c.settle(now, t, c.canonOf(t, answer), slices.ContainsFunc(t.canon, func(n Node) bool { return answer.departed[n] }))
 	}
 	c.claim()
@@ -215,7 +221,7 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	case !t.up && wasUp:
 		t.next = now
 		switch lived := now.Sub(t.changed); {
-		case lived < flapTime:
+		case lived < flapTime || t.unlisted:
 			t.flaps++
 			t.attempts = 1
 			t.next = now.Add(backoff(t.flaps, c.random()))

@@ -65,6 +65,7 @@ type target struct {
 	began      time.Time // of the attempt under way
 	attempts   int       // in vain, since it was last up
 	flaps      int       // links that broke soon after they came up
+	unlisted   bool      // its link has just gone without having been listed
 	err        error
 	next       time.Time // the next attempt; zero is never
 }
@@ -74,6 +75,7 @@ type link struct {
 	touched  uint64
 	topology string // that wants it, or did last
 	ours     bool   // a topology has wanted it
+	listed   bool   // the transport has listed it
 	claimed  bool   // a topology wants it now
 	cuts     int    // in vain
 	nextCut  time.Time

@@ -366,3 +366,23 @@ func TestRule11_AListingThatFailsIsLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestRule11_APanicIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lockedBuffer
+		w := newWorld(t)
+		src := w.startOne(WithLogger(slog.New(slog.NewTextHandler(&out, nil))))
+		for range 20 {
+			src.end <- errPanic
+		}
+		time.Sleep(backoffMax)
+		src.r().Replace(nodes())
+		src.end <- errPanic
+		synctest.Wait()
+		for what, want := range map[string]int{"the strategy panicked": 2, "works again": 1} {
+			if n := strings.Count(out.String(), what); n != want {
+				t.Errorf("%q is logged %d times, want %d:\n%s", what, n, want, out.String())
+			}
+		}
+	})
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -228,4 +230,41 @@ func (w *world) dialMe(n Node) {
 	if err := w.net.Dial(w.t.Context(), n, "me:1"); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// TestRule04_ATransportThatListsOtherNames: one that lists a node by another name
+// than the one it was connected by is asked again and again, but after a backoff.
+func TestRule04_ATransportThatListsOtherNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var connects atomic.Int32
+		src := newSource()
+		sup, err := Start(t.Context(), []Topology{{
+			Name: "names", Strategy: src,
+			Connect:    func(context.Context, Node) error { connects.Add(1); return nil },
+			Disconnect: func(context.Context, Node) error { return nil },
+			ListNodes:  func(context.Context) ([]Node, error) { return nodes("a:1"), nil },
+		}}, WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		events := sup.Events(t.Context())
+		src.r().Replace(nodes("db@a:1"))
+		const hour = time.Hour
+		time.Sleep(hour)
+		if n, most := int(connects.Load()), int(hour/(backoffMax/4)); n > most {
+			t.Errorf("%d calls of Connect in an hour, more than %d", n, most)
+		}
+		told := false
+		for len(events) > 0 {
+			e, ok := (<-events).(NodeDisconnected)
+			told = told || ok && errors.Is(e.Cause, ErrLost) && strings.Contains(e.Cause.Error(), "not listed by that name")
+		}
+		if !told {
+			t.Error("nothing tells why")
+		}
+		sup.Stop()
+		if err := sup.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
 }

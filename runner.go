@@ -148,10 +148,20 @@ func (r *runner) run(ctx context.Context, s Strategy, roster *Roster) (err error
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("cluster: strategy %s panicked: %v", strategyName(s), p)
-			roster.log.Error("the strategy panicked", "panic", p, "stack", string(debug.Stack()))
+			r.logPanic(p, debug.Stack())
 		}
 	}()
 	return s.Run(ctx, roster)
+}
+
+// logPanic logs the first of several panics in a row.
+func (r *runner) logPanic(p any, stack []byte) {
+	r.mu.Lock()
+	failures := r.failures
+	r.mu.Unlock()
+	if failures == 0 {
+		r.sup.log.Error("the strategy panicked", "topology", r.name, "panic", p, "stack", string(stack))
+	}
 }
 
 // take is called under the roster's lock; what it returns is called after that.

@@ -104,7 +104,7 @@ func (s *Supervisor) WaitNodes(ctx context.Context, n int) error {
 	for {
 		changed := s.changed.Wait()
 		linked := len(s.Nodes())
-		if linked >= n {
+		if linked >= n && s.ctx.Err() == nil {
 			return nil
 		}
 		var cause error
@@ -145,9 +145,23 @@ func (s *Supervisor) end() {
 	case <-late.C:
 		s.err = fmt.Errorf("cluster: not stopped in %s: %s", s.opts.stopTimeout, s.calls.stuck(time.Now()))
 	}
+	if m != nil {
+		s.forgetGroup(m)
+	}
 	s.hub.Close()
 	s.changed.Ring()
 	close(s.done)
+}
+
+// forgetGroup tells that nothing is linked any more on a transport that this
+// supervisor has closed.
+func (s *Supervisor) forgetGroup(key any) {
+	s.mu.Lock()
+	g := s.groups[key]
+	s.mu.Unlock()
+	if g != nil {
+		s.forget(g.links())
+	}
 }
 
 // Apply replaces the topologies. The same name means the same topology: one
@@ -296,14 +310,10 @@ func (s *Supervisor) dropGroup(g *group) bool {
 	}
 	g.mu.Lock()
 	idle := g.core.idle()
-	var links []Node
-	for n := range g.core.links {
-		links = append(links, n)
-	}
 	g.mu.Unlock()
 	if idle {
 		delete(s.groups, g.key)
-		s.forget(links)
+		s.forget(g.links())
 	}
 	return idle
 }

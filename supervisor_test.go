@@ -155,6 +155,7 @@ func TestFuncsAreATransportOfTheirOwn(t *testing.T) {
 		if got, _ := y.list(t.Context()); !slices.Equal(got, nodes("a:1")) {
 			t.Errorf("y is linked with %v", got)
 		}
+		time.Sleep(defaultReconcileInterval) // it has been listed
 		y.mu.Lock()
 		y.linked["a:1"] = false // without a word
 		y.mu.Unlock()
@@ -261,4 +262,27 @@ func TestNodesWithoutATopology(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestNothingIsLinkedOnAMeshThatWasClosed: with the supervisor that made it.
+func TestNothingIsLinkedOnAMeshThatWasClosed(t *testing.T) {
+	t.Setenv(EnvSecret, goodSecret)
+	t.Setenv(EnvBind, "127.0.0.1:0")
+	a := startFromEnvironment(t, []Topology{{Name: "web", Strategy: hosts{}}})
+	b := startFromEnvironment(t, []Topology{{Name: "web", Strategy: hosts{a.Mesh().Self()}}})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := b.WaitNodes(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop()
+	if err := b.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.Nodes(); len(n) > 0 {
+		t.Errorf("linked with %v", n)
+	}
+	if err := b.WaitNodes(ctx, 0); !errors.Is(err, ErrStopped) {
+		t.Errorf("WaitNodes: %v, want ErrStopped", err)
+	}
 }

@@ -39,7 +39,8 @@ type Topology struct {
 	// Connect, Disconnect and ListNodes are instead of a Transport: all three
 	// or none. They are called as those of a [Transport] are, and such a
 	// topology counts for itself. ListNodes may not be nil, since nobody else
-	// knows what is connected.
+	// knows what is connected; it lists a node by the name by which Connect got
+	// it.
 	Connect    func(ctx context.Context, n Node) error
 	Disconnect func(ctx context.Context, n Node) error
 	ListNodes  func(ctx context.Context) ([]Node, error)

@@ -41,8 +41,10 @@ type Transport interface {
 	// Disconnect ends the link with n, and returns nil when there was none.
 	Disconnect(ctx context.Context, n Node) error
 
-	// ListNodes returns the nodes that are linked now, without this one. An
-	// error means that they are unknown, not that there are none.
+	// ListNodes returns the nodes that are linked now, without this one, each by
+	// the name by which Connect got it unless the transport is a
+	// [Canonicalizer]. An error means that they are unknown, not that there are
+	// none.
 	ListNodes(ctx context.Context) ([]Node, error)
 }
 

@@ -13,6 +13,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/libcluster-go/cluster"
@@ -33,13 +34,13 @@ func main() {
 
 // run is a node until ctx is done.
 func run(ctx context.Context, bind, advertise string, hosts []string) error {
-	secret := os.Getenv("CLUSTER_SECRET")
-	if secret == "" {
+	secrets := os.Getenv("CLUSTER_SECRET")
+	if secrets == "" {
 		return errors.New("CLUSTER_SECRET is not set; give all nodes the same, such as that of `openssl rand -base64 32`")
 	}
 	hear := func(_ context.Context, msg mesh.Message) { log.Printf("%s says: %s", msg.From, msg.Data) }
 	m, err := mesh.Listen(mesh.Config{
-		Secrets: []string{secret}, Bind: bind, Advertise: advertise, Handlers: map[string]mesh.Handler{"hello": hear},
+		Secrets: strings.Split(secrets, ","), Bind: bind, Advertise: advertise, Handlers: map[string]mesh.Handler{"hello": hear},
 	})
 	if err != nil {
 		return err
