@@ -1,0 +1,178 @@
+package rancher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/libcluster-go/cluster"
+)
+
+const (
+	// hold is how long the server is asked to wait for a change, in whole
+	// seconds. It also bounds how late it is noticed that the server is mute.
+	hold = 30 * time.Second
+	// holdAlone is hold after an answer of nobody but this node. That may be a
+	// mistake, which is to be noticed before the others are given up.
+	holdAlone = 5 * time.Second
+	// overshoot is how much longer the server takes: it looks every 5 seconds.
+	overshoot = 5 * time.Second
+	// spacing is the least time between two looks. It bounds what a busy
+	// environment costs, whose version changes with each of its containers.
+	spacing = 50 * time.Millisecond
+
+	retryMin = 100 * time.Millisecond
+	retryMax = 30 * time.Second
+)
+
+// A poller asks the server again and again.
+type poller struct {
+	strategy         Strategy // with defaults
+	client           *http.Client
+	version, content *url.URL
+	roster           *cluster.Roster
+
+	alone bool // the last answer has nobody but this node
+}
+
+func (p *poller) run(ctx context.Context) {
+	known := "" // the version whose content was told; empty after a failure
+	for failures := 0; ; {
+		began := time.Now()
+		version, err := p.look(ctx, known)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			p.roster.Fail(fmt.Errorf("rancher: %w", err))
+			failures++
+		} else {
+			failures = 0
+		}
+		held := time.Since(began)
+		if version != known {
+			held = hold // it was a change that was waited for
+		}
+		known = version
+		if !sleep(ctx, pause(p.interval(), failures, held, rand.Float64())) {
+			return
+		}
+	}
+}
+
+// look waits for another version than the known one and tells what the service
+// is then. The version is asked for first: a change in between makes the next
+// wait a short one.
+func (p *poller) look(ctx context.Context, known string) (version string, err error) {
+	version, err = p.wait(ctx, known)
+	if err != nil || version == known && !p.alone {
+		return version, err
+	}
+	if err := p.tell(ctx); err != nil {
+		return "", err
+	}
+	return version, nil
+}
+
+// wait returns the version as soon as it isn't known any more, and known if the
+// server got tired of that.
+func (p *poller) wait(ctx context.Context, known string) (version string, err error) {
+	u, timeout := *p.version, requestTimeout
+	if known != "" {
+		d := hold
+		if p.alone {
+			d = holdAlone
+		}
+		u.RawQuery = url.Values{"wait": {"true"}, "value": {known}, "maxWait": {strconv.Itoa(int(d / time.Second))}}.Encode()
+		timeout += d + overshoot
+	}
+	body, err := p.get(ctx, &u, timeout)
+	if err != nil {
+		return "", err
+	}
+	err = json.Unmarshal(body, &version)
+	if err == nil && version == "" {
+		err = errors.New("there is no version")
+	}
+	if err != nil {
+		return "", unexpected(&u, body, err)
+	}
+	return version, nil
+}
+
+// tell asks for the service and tells the roster. That a container has no right
+// address is told, too, and is no error: asking again would not help.
+func (p *poller) tell(ctx context.Context) error {
+	body, err := p.get(ctx, p.content, requestTimeout)
+	if err != nil {
+		return err
+	}
+	containers, err := parse(body)
+	if err != nil {
+		return unexpected(p.content, body, err)
+	}
+	nodes, keep, bad := p.strategy.nodes(containers)
+	p.alone = bad == nil && !p.others(nodes) && !p.others(keep)
+	if bad == nil {
+		p.roster.Replace(nodes, keep...)
+		return nil
+	}
+	if len(nodes) > 0 {
+		p.roster.Add(nodes...)
+	}
+	p.roster.Fail(fmt.Errorf("rancher: GET %s: %w", p.content.Redacted(), bad))
+	return nil
+}
+
+// others reports whether some nodes aren't this one.
+func (p *poller) others(nodes []cluster.Node) bool {
+	for _, n := range nodes {
+		if n.Addr() != p.roster.Self().Addr() {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *poller) interval() time.Duration {
+	if p.alone {
+		return min(p.strategy.Interval, holdAlone)
+	}
+	return p.strategy.Interval
+}
+
+// pause is how long to wait before the next look, after so many failures in a
+// row, or when the server held the last request for a time. random, in [0,1), is
+// the source of the jitter.
+func pause(interval time.Duration, failures int, held time.Duration, random float64) time.Duration {
+	if failures > 0 {
+		d := retryMin
+		for ; failures > 1 && d < retryMax; failures-- {
+			d *= 2
+		}
+		d = min(d, interval, retryMax)
+		return max(spacing, d/2+time.Duration(random*float64(d/2)))
+	}
+	if held > holdAlone/2 { // it holds requests
+		return spacing
+	}
+	return max(spacing, time.Duration(float64(interval)*(0.9+0.2*random))-held)
+}
+
+// sleep waits for d, and reports false if ctx is done before that.
+func sleep(ctx context.Context, d time.Duration) bool {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
