@@ -43,7 +43,7 @@ func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 			m.drop(p, ReasonSecret, CodeSecret, "the secret that you have proved is not valid any more")
 			continue
 		}
-		for _, l := range p.links {
+		for _, l := range slices.Clone(p.links) { // end takes them out
 			if stalled || l.follows != nil { // a reader that waits for another hears nothing
 				l.heard.Store(int64(now))
 				l.asked.Store(0)
