@@ -44,8 +44,11 @@ func (m *Mesh) acceptAll() {
 }
 
 func (m *Mesh) accept(g *guest) {
-	defer m.waiting.leave(g)
-	defer m.changed.Ring()
+	defer func() {
+		if m.waiting.leave(g) {
+			m.lull.Ring()
+		}
+	}()
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
 	l, h, err := m.acceptInTurn(ctx, g)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
 )
 
@@ -158,8 +159,9 @@ func (m *Mesh) alias(as, addr string) {
 
 // An attempt is a dial that is under way; others that want the same wait for it.
 type attempt struct {
-	done chan struct{}
-	err  error
+	done    chan struct{}
+	err     error
+	changed signal.Signal // rung when a peer at the address came up or went
 }
 
 // connectTo links with whoever is at an address.
@@ -178,7 +180,7 @@ func (m *Mesh) connectTo(ctx context.Context, t target) error {
 			a = &attempt{done: make(chan struct{})}
 			m.dialling[t.addr] = a
 			m.mu.Unlock()
-			a.err = m.dialInTurn(ctx, t)
+			a.err = m.dialInTurn(ctx, t, a)
 			m.mu.Lock()
 			delete(m.dialling, t.addr)
 			m.mu.Unlock()
@@ -229,7 +231,11 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		return errOvertaken
 	}
 	m.proving.Add(1)
-	defer m.proving.Add(-1)
+	defer func() {
+		if m.proving.Add(-1) == 0 {
+			m.lull.Ring()
+		}
+	}()
 	l, h, err := m.dialLink(ctx, conn, t.verifyHost(), key, func(h *hello) error {
 		if known := m.knownAs(h.instance); overtaken != nil && known != nil && known.sameNode(h) {
 			return refuse(CodeDuplicate, "linked already")

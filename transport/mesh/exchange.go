@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -238,9 +239,9 @@ func (m *Mesh) allowed(addr string) bool {
 // readers would refuse is left out: whom this node is linked with may have said
 // anything of itself, which is no reason to lose those who are told of it.
 func encodeClaims(claims []claim) (frames [][]byte) {
-	var b []byte
+	var b, entry []byte
 	for _, c := range claims {
-		entry := []byte{0}
+		entry = append(entry[:0], 0)
 		if c.linked {
 			entry[0] = 1
 		}
@@ -253,7 +254,8 @@ func encodeClaims(claims []claim) (frames [][]byte) {
 			frames = append(frames, b)
 			b = nil
 		}
-		b = appendString(b, string(entry))
+		b = binary.BigEndian.AppendUint16(b, uint16(len(entry)))
+		b = append(b, entry...)
 	}
 	if len(b) > 0 {
 		frames = append(frames, b)
@@ -264,7 +266,7 @@ func encodeClaims(claims []claim) (frames [][]byte) {
 func decodeClaims(payload []byte) ([]claim, error) {
 	var claims []claim
 	for d := (decoder{what: "peers", rest: payload}); len(d.rest) > 0; {
-		e := decoder{what: "peers", rest: []byte(d.string())}
+		e := decoder{what: "peers", rest: d.block()}
 		var c claim
 		c.linked = e.bytes(1)[0] == 1
 		copy(c.id[:], e.bytes(len(c.id)))
@@ -273,12 +275,12 @@ func decodeClaims(payload []byte) ([]claim, error) {
 			return nil, errors.Join(d.err, e.err)
 		}
 		for _, a := range addrs {
-			n, err := transport.ParseNode(a)
+			a, err := canonicalAddr(a)
 			if err != nil {
 				return nil, malformed("peers", err)
 			}
-			if !slices.Contains(c.addrs, n.Addr()) {
-				c.addrs = append(c.addrs, n.Addr())
+			if !slices.Contains(c.addrs, a) {
+				c.addrs = append(c.addrs, a)
 			}
 		}
 		if c.linked && len(c.addrs) == 0 {
@@ -287,6 +289,31 @@ func decodeClaims(payload []byte) ([]claim, error) {
 		claims = append(claims, c)
 	}
 	return claims, nil
+}
+
+// canonicalAddr returns the address to dial of a node. While a mesh forms, each
+// node is told of each other by all, in canonical form already: that is seen
+// without parsing it as a node.
+func canonicalAddr(s string) (string, error) {
+	if isCanonicalIP(s) {
+		return s, nil
+	}
+	n, err := transport.ParseNode(s)
+	return n.Addr(), err
+}
+
+// isCanonicalIP reports whether s is a unicast IP address and a port as
+// [transport.ParseNode] would write them.
+func isCanonicalIP(s string) bool {
+	a, err := netip.ParseAddrPort(s)
+	if err != nil || a.Port() == 0 || a.Addr().Is4In6() || a.Addr().Zone() != "" {
+		return false
+	}
+	if !a.Addr().IsGlobalUnicast() && !a.Addr().IsLoopback() {
+		return false
+	}
+	var text [len("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535")]byte
+	return string(a.AppendTo(text[:0])) == s
 }
 
 // wake leaves a token in a channel that holds one.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/libcluster-go/cluster/internal/feed"
@@ -58,6 +59,7 @@ type Mesh struct {
 	handlers  handlers
 	refusals  repeater
 	changed   signal.Signal // rung whenever what mu guards has changed
+	lull      signal.Signal // rung when this node, or an address, has no handshake under way any more
 	waiting   waitingRoom
 	events    *feed.Hub[Event]
 
@@ -167,7 +169,11 @@ func (m *Mesh) open() error {
 		return err
 	}
 	if m.listener, err = m.network.listen(m.ctx, bind); err != nil {
-		return fmt.Errorf("mesh: Config.Bind %q can't be listened on; choose another port, or 0 for a free one: %w", m.cfg.Bind, err)
+		advice := "want an address of this machine"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			advice = "choose another port, or 0 for a free one"
+		}
+		return fmt.Errorf("mesh: Config.Bind %q can't be listened on; %s: %w", m.cfg.Bind, advice, err)
 	}
 	m.listen = m.listener.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // it is a TCP listener
 	nodes, err := advertised(m.cfg.Advertise, m.listen)
@@ -314,9 +320,9 @@ func (m *Mesh) Handle(subject string, h Handler) error {
 }
 
 // Close leaves the cluster: the peers are told, and everything that the mesh
-// began has ended when it returns, within about a second. Handlers have 5
-// seconds to return; [ErrHandlerBusy] then names those that haven't, as one
-// that calls Close itself. It may be called again.
+// began has ended when it returns, within about a second. Handlers and Config's
+// funcs have 5 seconds to return; [ErrHandlerBusy] then names those that haven't,
+// as one that calls Close itself. It may be called again.
 func (m *Mesh) Close() error {
 	m.mu.Lock()
 	m.closed = true

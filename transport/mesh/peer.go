@@ -51,7 +51,8 @@ const (
 	ReasonSecret Reason = "secret"
 )
 
-// An Event is one of [Snapshot], [PeerUp], [PeerDown] and [Lagged].
+// An Event is one of [Snapshot], [PeerUp], [PeerDown] and [Lagged]. All readers
+// get the same one, so what it holds must not be changed.
 type Event interface{ event() }
 
 type (
@@ -82,6 +83,7 @@ type peer struct {
 
 	links  []*link // proved, not ended; the newest last
 	active *link   // the one that this node sends on; nil before the first begin
+	latest *link   // the last active one, for what is told of it
 	up     bool
 	since  time.Time
 }
@@ -101,7 +103,7 @@ func (p *peer) snapshot() Peer {
 		Meta:     cloneMeta(p.hello.meta),
 		Since:    p.since,
 	}
-	if l := p.active; l != nil {
+	if l := p.latest; l != nil {
 		info.RTT = time.Duration(l.rtt.Load())
 		info.RemoteAddr = l.conn.RemoteAddr().String()
 		info.Dialled = l.dialled
@@ -197,6 +199,7 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 	for _, a := range p.hello.addrs {
 		if m.byAddr[a] == p {
 			delete(m.byAddr, a)
+			m.ring(a)
 		}
 	}
 	for alias, instances := range m.aliases {
@@ -218,6 +221,13 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 		m.log.Debug("peer down", "node", p.hello.node, "reason", string(reason))
 	}
 	m.changed.Ring()
+}
+
+// ring wakes who waits for a peer at an address. The caller holds mu.
+func (m *Mesh) ring(addr string) {
+	if a := m.dialling[addr]; a != nil {
+		a.changed.Ring()
+	}
 }
 
 const maxDeparted = 4096

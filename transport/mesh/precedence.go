@@ -20,6 +20,7 @@ import (
 const (
 	waitTick     = 10 * time.Millisecond
 	waitLate     = 3 * waitTick
+	waitBusy     = 10 * waitTick // between two looks while a handshake is under way
 	waitTicksMin = 5
 	waitTicksMax = 25
 	waitPart     = 0.4
@@ -30,12 +31,12 @@ var errOvertaken = errors.New("mesh: the other side dials")
 
 // dialInTurn leaves the other side of a pair the time to dial, if it is to dial
 // first. Behind a name it may not know that.
-func (m *Mesh) dialInTurn(ctx context.Context, t target) error {
+func (m *Mesh) dialInTurn(ctx context.Context, t target, a *attempt) error {
 	waits := t.host == "" && !dialsFirst(m.self.node.Addr(), t.addr)
 	until := time.Now().Add(time.Duration(waitPart * float64(m.cfg.HandshakeTimeout)))
 	for {
 		if waits {
-			linked, err := m.waitForPeer(ctx, t.addr, until)
+			linked, err := m.waitForPeer(ctx, t.addr, a, until)
 			if linked || err != nil {
 				return err
 			}
@@ -92,13 +93,15 @@ func dialsFirst(self, other string) bool {
 
 func waitTicks() int { return waitTicksMin + rand.IntN(waitTicksMax-waitTicksMin+1) }
 
-// waitForPeer gives the other side of a pair the time to dial.
-func (m *Mesh) waitForPeer(ctx context.Context, addr string, until time.Time) (linked bool, err error) {
+// waitForPeer gives the other side of a pair the time to dial. In a large mesh
+// that forms, many wait at once for a long time: so they wake for what is about
+// their own address, and when this node isn't busy any more, and seldom besides.
+func (m *Mesh) waitForPeer(ctx context.Context, addr string, a *attempt, until time.Time) (linked bool, err error) {
 	tick := time.NewTicker(waitTick)
 	defer tick.Stop()
-	last := time.Now()
+	last, slow := time.Now(), false
 	for ticks := waitTicks(); ; {
-		changed := m.changed.Wait()
+		changed, lull := a.changed.Wait(), m.lull.Wait()
 		early := time.Now().Before(until)
 		coming := m.coming(addr, early) || early && m.proving.Load() > 0
 		m.mu.Lock()
@@ -112,8 +115,15 @@ func (m *Mesh) waitForPeer(ctx context.Context, addr string, until time.Time) (l
 		case ticks <= 0:
 			return false, nil
 		}
+		if slow != coming {
+			slow = coming
+			if tick.Reset(waitTick); slow {
+				tick.Reset(waitBusy)
+			}
+		}
 		select {
 		case <-changed:
+		case <-lull:
 		case <-tick.C:
 			now := time.Now()
 			if !early || now.Sub(last) < waitLate {

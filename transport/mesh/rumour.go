@@ -89,7 +89,7 @@ func (r *rumours) claim(from, id instanceID, addrs []string, crowd int, now time
 	}
 	key := keyOf(id, addrs)
 	u := r.all[key]
-	if u != nil && slices.Contains(u.informers, in) {
+	if u != nil && slices.Contains(in.of[id], u) {
 		return true
 	}
 	if in.claims >= r.most {
@@ -102,8 +102,10 @@ func (r *rumours) claim(from, id instanceID, addrs []string, crowd int, now time
 	in.claims++
 	waits := u.failures > 0 || !u.lostUntil.IsZero() // of which there is no need any more
 	fresh := len(u.informers) == 0 && u.lostUntil.IsZero()
-	if at := now.Add(r.spread(u, crowd)); fresh || waits && at.Before(u.next) {
-		u.next = at
+	if fresh || waits {
+		if at := now.Add(r.spread(u, crowd)); fresh || at.Before(u.next) {
+			u.next = at
+		}
 	}
 	u.informers = append(u.informers, in)
 	in.of[id] = append(in.of[id], u)

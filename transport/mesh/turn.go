@@ -26,12 +26,13 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 	m.tellAll(p, l)
 	l.out.urge(framePing, m.now())
 	l.turn = turn
-	p.active = l
+	p.active, p.latest = l, l
 	close(l.began)
 	if !p.up {
 		p.up, p.since = true, time.Now()
 		for _, a := range p.hello.addrs {
 			delete(m.departed, a)
+			m.ring(a)
 		}
 		m.rumours.linked(p.hello.instance, p.hello.addrs)
 		m.announce(p, true)

@@ -168,14 +168,17 @@ func (w *waitingRoom) proved(g *guest) {
 	}
 }
 
-// leave takes a guest out whose handshake is over, well or not.
-func (w *waitingRoom) leave(g *guest) {
+// leave takes a guest out whose handshake is over, well or not. It reports
+// whether that was the last from its address.
+func (w *waitingRoom) leave(g *guest) (last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.forget(g)
-	if w.present[g.ip]--; w.present[g.ip] == 0 {
-		delete(w.present, g.ip)
+	if w.present[g.ip]--; w.present[g.ip] > 0 {
+		return false
 	}
+	delete(w.present, g.ip)
+	return true
 }
 
 // from reports whether a guest from that address is there.

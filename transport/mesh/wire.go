@@ -273,12 +273,15 @@ func (d *decoder) bytes(n int) []byte {
 func (d *decoder) uint16() uint16 { return binary.BigEndian.Uint16(d.bytes(2)) }
 func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.bytes(8)) }
 
-func (d *decoder) string() string {
+func (d *decoder) string() string { return string(d.block()) }
+
+// block is what follows its own length.
+func (d *decoder) block() []byte {
 	n := int(d.uint16())
 	if n > len(d.rest) {
 		n = len(d.rest) + 1 // fails in bytes, without a large allocation
 	}
-	return string(d.bytes(n))
+	return d.bytes(n)
 }
 
 func (d *decoder) strings(limit int) (list []string) {
