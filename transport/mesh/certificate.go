@@ -39,6 +39,7 @@ func harden(c *tls.Config) *tls.Config {
 	c.NextProtos = []string{alpn}
 	c.SessionTicketsDisabled = true
 	c.ClientSessionCache = nil
+	c.DynamicRecordSizingDisabled = true
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	if c.InsecureSkipVerify {
 		c.ClientAuth = tls.RequireAnyClientCert // VerifyConnection decides
@@ -62,7 +63,8 @@ func harden(c *tls.Config) *tls.Config {
 
 // secretTLS is what a mesh without certificates uses. Verification is off on
 // purpose: the proof over the exported key, which no relay has, comes in its
-// place.
+// place. Records that grow little by little would have the peer's buffer grow by
+// doubling, to more than a whole record needs.
 func secretTLS() (*tls.Config, error) {
 	cert, err := newCertificate()
 	if err != nil {
@@ -74,6 +76,8 @@ func secretTLS() (*tls.Config, error) {
 		Certificates:           []tls.Certificate{cert},
 		InsecureSkipVerify:     true, //nolint:gosec // see above
 		SessionTicketsDisabled: true,
+
+		DynamicRecordSizingDisabled: true,
 	}, nil
 }
 

@@ -54,12 +54,8 @@ func (c *exactConn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	if len(c.pending) == 0 {
-		buf, n, err := c.fill(c.buffers)
-		if err != nil {
-			return 0, err
-		}
-		c.buf, c.pending = buf, buf[:n]
+	if err := c.await(); err != nil {
+		return 0, err
 	}
 	n := copy(b, c.pending[:c.allowed()])
 	c.follow(c.pending[:n])
@@ -69,6 +65,19 @@ func (c *exactConn) Read(b []byte) (int, error) {
 		c.buf, c.pending = nil, nil
 	}
 	return n, nil
+}
+
+// await returns when something is pending. It may be called between two reads.
+func (c *exactConn) await() error {
+	if len(c.pending) > 0 {
+		return nil
+	}
+	buf, n, err := c.fill(c.buffers)
+	if err != nil {
+		return err
+	}
+	c.buf, c.pending = buf, buf[:n]
+	return nil
 }
 
 // allowed is how much of what is pending belongs to the header, or to the body,

@@ -1,8 +1,6 @@
 package mesh
 
 import (
-	"bufio"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,13 +12,9 @@ import (
 	"github.com/libcluster-go/cluster/internal/signal"
 )
 
-const (
-	plainBuffer = 4 << 10
-
-	// partTimeout bounds how long a link that was closed may take to send what
-	// is queued, and its peer to see it.
-	partTimeout = time.Second
-)
+// partTimeout bounds how long a link that was closed may take to send what is
+// queued, and its peer to see it.
+const partTimeout = time.Second
 
 // A link is one connection with a peer, on which the other side has proved
 // itself. One goroutine reads it; what is to be written goes through out.
@@ -100,17 +94,6 @@ func (l *link) shut() {
 // expire lets the reader and the writer run for a short while only.
 func (l *link) expire() { _ = l.conn.SetDeadline(time.Now().Add(partTimeout)) }
 
-// hearing notes when bytes come.
-type hearing struct{ l *link }
-
-func (h hearing) Read(b []byte) (int, error) {
-	n, err := h.l.conn.Read(b)
-	if n > 0 {
-		h.l.heard.Store(int64(h.l.m.elapsed()))
-	}
-	return n, err
-}
-
 // A closeError is the peer's last word.
 type closeError struct {
 	code   Code
@@ -149,8 +132,11 @@ func (l *link) read() {
 }
 
 func (l *link) readFrames() error {
-	r := l.reader()
+	r := newFrameReader(l)
 	for !l.over() {
+		if err := r.rest(); err != nil {
+			return err
+		}
 		var h [headerSize]byte
 		if _, err := io.ReadFull(r, h[:]); err != nil {
 			return err
@@ -175,15 +161,6 @@ func (l *link) readFrames() error {
 		}
 	}
 	return errEnded
-}
-
-// reader returns what the frames are read from. A TLS connection has a buffer
-// of its own.
-func (l *link) reader() io.Reader {
-	if _, ok := l.conn.(*tls.Conn); ok {
-		return hearing{l}
-	}
-	return bufio.NewReaderSize(hearing{l}, plainBuffer)
 }
 
 // over reports whether the link has ended, so that what it still holds is not
