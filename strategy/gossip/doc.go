@@ -19,8 +19,9 @@
 // minutes), and passed on at once when it is heard again. Only a farewell
 // removes: a Run that ends sends one, and two seconds later the node is
 // disconnected and no longer redialled, unless another instance was heard at its
-// address since. So a restarted node is not taken for one that has left, and
-// neither is one whose strategy was changed.
+// address within three intervals. So a restarted node is not taken for one that
+// has left, and neither is one whose strategy was changed, or of which another
+// topology gossips still.
 //
 // A new node is passed on at once, but no more than MaxNewNodes a second, since
 // each is dialled. A node that says that it is at a loopback address is believed

@@ -14,6 +14,7 @@ import (
 )
 
 // An ether is a network for tests: what one sends all hear, the sender included.
+// A link that isn't among its links is cut: it neither hears nor is heard.
 type ether struct {
 	mu      sync.Mutex
 	links   []*etherLink
@@ -46,6 +47,16 @@ func (e *ether) set(change func(*ether)) {
 	change(e)
 }
 
+// cut cuts the link that was opened as the i-th until it is mended.
+func (e *ether) cut(i int) (mend func()) {
+	var l *etherLink
+	e.set(func(e *ether) {
+		l = e.links[i]
+		e.links = slices.Delete(slices.Clone(e.links), i, i+1)
+	})
+	return func() { e.set(func(e *ether) { e.links = append(e.links, l) }) }
+}
+
 // packets returns all that were sent.
 func (e *ether) packets() [][]byte {
 	e.mu.Lock()
@@ -76,6 +87,9 @@ func (l *etherLink) send(packet []byte) error {
 	defer l.ether.mu.Unlock()
 	if l.ether.broken != nil {
 		return l.ether.broken
+	}
+	if !slices.Contains(l.ether.links, l) {
+		return nil
 	}
 	l.ether.heard = append(l.ether.heard, bytes.Clone(packet))
 	l.ether.deliver(l.name, packet)

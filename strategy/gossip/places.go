@@ -49,7 +49,7 @@ func (s *state) locate(now time.Time, p *sender, from origin, nodes []cluster.No
 		at = &place{}
 		s.places[n] = at
 		s.enqueue(n)
-	} else if at.told && !s.isHeard(now, at) { // it may have been given up
+	} else if at.told && s.missed(now, at.heard) { // it may have been given up
 		at.told = false
 		s.enqueue(n)
 	}
@@ -96,19 +96,41 @@ func (s *state) depart(now time.Time, p *sender) {
 }
 
 // departed returns the nodes whose farewells count now: of those that were the
-// last ones heard there.
+// last ones heard there, and the only ones. Two Runs of a node, of two
+// topologies say, are heard by turns.
 func (s *state) departed(now time.Time) (gone []cluster.Node) {
 	for len(s.departures) > 0 && !now.Before(s.departures[0].at) {
 		d := s.departures[0]
 		s.departures = s.departures[1:]
 		for _, n := range d.nodes {
-			if at := s.places[n]; at != nil && at.owner == d.id {
-				delete(s.places, n)
-				gone = append(gone, n)
+			at := s.places[n]
+			if at == nil || at.owner != d.id {
+				continue
 			}
+			if heir := s.heir(now, n); heir != nil {
+				at.owner, at.heard = heir.id, heir.heard
+				continue
+			}
+			delete(s.places, n)
+			gone = append(gone, n)
 		}
 	}
 	return gone
+}
+
+// heir is the one that was heard last at n, and lately, of those that have not
+// left; nil if there is none.
+func (s *state) heir(now time.Time, n cluster.Node) *sender {
+	for e := s.proven.order.Front(); e != nil; e = e.Next() {
+		p := e.Value.(*sender) //nolint:forcetypeassert // the list holds nothing else
+		if s.missed(now, p.heard) {
+			return nil
+		}
+		if !p.left && (p.nodes[0] == n || p.nodes[1] == n) {
+			return p
+		}
+	}
+	return nil
 }
 
 // newcomers returns the new nodes whose turn has come.
@@ -127,15 +149,15 @@ func (s *state) newcomers(now time.Time) (add []cluster.Node) {
 	return add
 }
 
-// isHeard reports whether no more heartbeats are missing than may be lost.
-func (s *state) isHeard(now time.Time, at *place) bool {
-	return now.Sub(at.heard) <= missedHeartbeats*s.interval
+// missed reports whether more heartbeats are missing than may be lost.
+func (s *state) missed(now, heard time.Time) bool {
+	return now.Sub(heard) > missedHeartbeats*s.interval
 }
 
 // heardLately returns the nodes that were told and are still heard.
 func (s *state) heardLately(now time.Time) (nodes []cluster.Node) {
 	for n, at := range s.places {
-		if at.told && s.isHeard(now, at) {
+		if at.told && !s.missed(now, at.heard) {
 			nodes = append(nodes, n)
 		}
 	}

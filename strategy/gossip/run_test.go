@@ -185,12 +185,28 @@ func TestFarewell(t *testing.T) {
 			e.listen(t, nodeB)
 			time.Sleep(10 * time.Second)
 			b.mustKnow(time.Minute, nodeA)
-			e.set(func(e *ether) {
-				e.links = slices.DeleteFunc(e.links, func(l *etherLink) bool { return l == e.links[1] })
-			})
-			time.Sleep(10 * time.Second) // its own packets are heard no more
+			mend := e.cut(1)
+			time.Sleep(10 * time.Second) // only the successor is heard
+			mend()
 			b.stop()
 		}, nil},
+		"one of two leaves, and was heard last": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
+			e.listen(t, nodeB)
+			time.Sleep(10 * time.Second)
+			mend := e.cut(2)
+			time.Sleep(defaultInterval * 13 / 10) // which is more than a heartbeat
+			b.stop()
+			time.Sleep(2 * leaveGrace)
+			mend()
+		}, nil},
+		"one of two leaves, and the other after it": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
+			other := e.listen(t, nodeB)
+			time.Sleep(10 * time.Second)
+			b.stop()
+			other.stop()
+		}, []cluster.Node{nodeB}},
 		"another leaves that was there before": {func(t *testing.T, e *ether, b *listener) {
 			t.Helper()
 			b.stop()

@@ -160,7 +160,7 @@ type todo struct {
 func (s *state) remind(now time.Time) {
 	for e := s.unproven.order.Front(); e != nil && len(s.owed) < maxReminded; e = e.Next() {
 		p := e.Value.(*sender) //nolint:forcetypeassert // the list holds nothing else
-		if now.Sub(p.heard) > missedHeartbeats*s.interval {
+		if s.missed(now, p.heard) {
 			return
 		}
 		s.addOwed(mention{instance: p.id, asks: true})

@@ -65,6 +65,43 @@ func TestDualStack(t *testing.T) {
 	}
 }
 
+// TestInherits has a place outlive the one that leaves it if somebody else was
+// heard there lately, though not last, who may leave it then.
+func TestInherits(t *testing.T) {
+	const lately = missedHeartbeats * defaultInterval
+	left := []cluster.Node{nodeB}
+	for name, tt := range map[string]struct {
+		other message
+		ago   time.Duration // before the farewell counts, when the other was heard
+		want  []cluster.Node
+	}{
+		"heard lately":          {message{nodes: left, heard: []mention{{instance: instanceA()}}}, lately, nil},
+		"silent for too long":   {message{nodes: left, heard: []mention{{instance: instanceA()}}}, lately + 1, left},
+		"not proven":            {message{nodes: left}, lately, left},
+		"heard somewhere else":  {message{nodes: []cluster.Node{nodeC}, heard: []mention{{instance: instanceA()}}}, lately, left},
+		"heard by another name": {message{nodes: []cluster.Node{"b@" + nodeB}, heard: []mention{{instance: instanceA()}}}, lately, left},
+	} {
+		t.Run(name, func(t *testing.T) {
+			talk := newTalk()
+			other := instance{0xcc}
+			talk.hear(talk.now, header{instance: other, counter: 1}, nil, tt.other, origin{})
+			talk.after(tt.ago - leaveGrace)
+			talk.hears(origin{}, false, nodeB)
+			talk.hears(origin{}, true, nodeB)
+			if got := talk.after(leaveGrace).remove; !slices.Equal(got, tt.want) {
+				t.Fatalf("%q is removed, want %q", got, tt.want)
+			}
+			if tt.want != nil {
+				return
+			}
+			talk.hear(talk.now, header{instance: other, counter: 2}, nil, message{leaving: true, nodes: left}, origin{})
+			if got := talk.after(leaveGrace).remove; !slices.Equal(got, left) {
+				t.Errorf("when the other leaves %q is removed, want %q", got, left)
+			}
+		})
+	}
+}
+
 // TestLate has packets that come after a farewell, which was sent later, change
 // nothing.
 func TestLate(t *testing.T) {
