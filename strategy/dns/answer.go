@@ -119,7 +119,7 @@ func addrsOf(records []miekg.RR) (addrs []netip.Addr) {
 			addr, ok = netip.AddrFromSlice(rr.AAAA)
 		}
 		if ok {
-			addrs = append(addrs, addr.Unmap())
+			addrs = append(addrs, addr)
 		}
 	}
 	return addrs

@@ -68,7 +68,7 @@ func (c *client) ask(ctx context.Context, name string, kind uint16) (*miekg.Msg,
 				return m, server, nil
 			}
 			errs[i] = &QueryError{Name: name, Type: miekg.TypeToString[kind], Server: server, Err: err}
-			if m != nil && m.Truncated && m.Rcode == miekg.RcodeSuccess {
+			if m != nil && m.Rcode == miekg.RcodeSuccess {
 				part, from = m, server
 			}
 			if ctx.Err() != nil {

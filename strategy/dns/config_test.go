@@ -195,6 +195,12 @@ func TestAsked(t *testing.T) {
 			[]string{"udp 10.0.0.1:53 web.a. A"},
 			"Fail",
 		},
+		"a CNAME's end, once": {
+			"nameserver 10.0.0.1\n",
+			map[string]string{"web. A": "|web. 5 CNAME b.", "b. A": "|b. 5 CNAME c." + soa, "c. A": a2},
+			[]string{"udp 10.0.0.1:53 web. A", "udp 10.0.0.1:53 b. A"},
+			"Replace",
+		},
 		"EDNS0 is left out for old servers": {
 			"nameserver 10.0.0.1\n",
 			map[string]string{"web. A": "FORMERR", "plain udp 10.0.0.1:53 web. A": "tc" + a2, "plain tcp 10.0.0.1:53 web. A": a2 + a3},

@@ -231,3 +231,44 @@ func TestQueryError(t *testing.T) {
 		t.Errorf("it is about %q %q from %q", query.Name, query.Type, query.Server)
 	}
 }
+
+// TestTTL has an answer hold for as long as all that it is made of.
+func TestTTL(t *testing.T) {
+	const day = "|web. 86400 "
+	for name, tt := range map[string]struct {
+		says map[string]string
+		want time.Duration
+	}{
+		"the least record's":           {map[string]string{"web. A": day + "A 10.0.0.2|web. 7 A 10.0.0.3", "web. AAAA": day + "AAAA fd00::2"}, 7 * time.Second},
+		"the other family's":           {map[string]string{"web. A": day + "A 10.0.0.2", "web. AAAA": "|web. 7 AAAA fd00::2"}, 7 * time.Second},
+		"a CNAME's":                    {map[string]string{"web. A": "|web. 7 CNAME b.|b. 86400 A 10.0.0.2", "web. AAAA": day + "AAAA fd00::2"}, 7 * time.Second},
+		"a CNAME's, asked before":      {map[string]string{"web. A": "|web. 7 CNAME b.", "b. A": "|b. 86400 A 10.0.0.2", "web. AAAA": day + "AAAA fd00::2"}, 7 * time.Second},
+		"another name's doesn't count": {map[string]string{"web. A": day + "A 10.0.0.2|b. 1 A 10.0.0.3", "web. AAAA": day + "AAAA fd00::2"}, 24 * time.Hour},
+		"no data, the SOA's":           {map[string]string{"web. A": day + "A 10.0.0.2", "web. AAAA": "|ns|. 7 SOA a. b. 1 1 1 1 86400"}, 7 * time.Second},
+		"no data, the SOA's minimum":   {map[string]string{"web. A": day + "A 10.0.0.2", "web. AAAA": "|ns|. 86400 SOA a. b. 1 1 1 1 7"}, 7 * time.Second},
+		"no data, no SOA":              {map[string]string{"web. A": day + "A 10.0.0.2", "web. AAAA": ""}, 24 * time.Hour},
+		"more than there can be":       {map[string]string{"web. A": day + "A 10.0.0.2|web. 2147483648 A 10.0.0.3", "web. AAAA": ""}, 0},
+		"a query's":                    {map[string]string{"web. A": "|web. 7 A 10.0.0.2", "db. A": "|db. 9 A 10.0.0.3", "web. AAAA": "", "db. AAAA": ""}, 7 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}}
+			if _, both := tt.says["db. A"]; both {
+				s.Queries = append(s.Queries, "db.")
+			}
+			if got := leastTTL(s.round(t.Context(), (&fake{says: tt.says}).exchange, new(turns))); got != tt.want {
+				t.Errorf("it holds for %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestAdditional has the additional section tell the addresses of the family that
+// is asked for, and how long they hold.
+func TestAdditional(t *testing.T) {
+	f := &fake{says: map[string]string{"web. SRV": "|web. 86400 SRV 0 0 4370 p1.|extra|p1. 7 A 10.0.0.2|p1. 3 AAAA fd00::2|p1. 2 TXT x|p2. 1 A 10.0.0.3"}}
+	s := Strategy{Queries: []string{"web."}, SRV: true, Network: "ip4", Servers: []string{"10.0.0.53"}}
+	results := s.round(t.Context(), f.exchange, new(turns))
+	if got := results[0]; !slices.Equal(got.nodes, []cluster.Node{"10.0.0.2:4370"}) || got.ttl != 7*time.Second || got.err != nil {
+		t.Errorf("it finds %q for %s, and %v", got.nodes, got.ttl, got.err)
+	}
+}
