@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,7 +133,7 @@ func (e *bareEndpoint) links() int { return len(e.all()) }
 func (e *bareEndpoint) all() []*tls.Conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.conns[:len(e.conns):len(e.conns)]
+	return slices.Clip(e.conns)
 }
 
 func (e *bareEndpoint) send(_ context.Context, data []byte) error {

@@ -34,14 +34,15 @@ func BenchmarkCase(b *testing.B) {
 				}
 			}
 			for _, r := range results {
-				report(b, r)
+				reportMedians(b, r)
 			}
 		})
 	}
 }
 
-// report reports medians under names that a benchmark's units may have.
-func report(b *testing.B, r result) {
+// reportMedians reports under names that a benchmark's units may have.
+func reportMedians(b *testing.B, r result) {
+	b.Helper()
 	row := r.row()
 	name := func(parts ...string) string { return strings.ReplaceAll(strings.Join(parts, "-"), " ", "_") }
 	b.ReportMetric(row.Summary.Median, name("mesh", r.metric.name, row.Unit))

@@ -128,7 +128,10 @@ func (e *meshEndpoint) dial(ctx context.Context, addr string) error {
 	return e.mesh.Connect(ctx, transport.Node(addr))
 }
 
-func (e *meshEndpoint) links() int { return len(e.mesh.Peers()) }
+func (e *meshEndpoint) links() int {
+	nodes, _ := e.mesh.ListNodes(context.Background()) // never fails
+	return len(nodes)
+}
 
 func (e *meshEndpoint) send(ctx context.Context, data []byte) error {
 	return e.mesh.Broadcast(ctx, subject, data)
@@ -155,7 +158,7 @@ func sendAll(ctx context.Context, e endpoint, size int) error {
 
 // until polls: what it waits for has no signal that is the same for all kinds.
 func until(ctx context.Context, what string, met func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !met() {
 		select {

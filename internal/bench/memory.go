@@ -15,21 +15,28 @@ func memoryCase(n int) benchCase {
 	return benchCase{
 		name: fmt.Sprintf("memory of %d idle links", n),
 		metrics: []metric{
-			{name: "a link when fresh", unit: unitBytes, peer: kindBare, mostRatio: 1.1},
-			{name: "a link after 256 KiB each way", unit: unitBytes, peer: kindBare, mostRatio: 0.6},
+			{name: "live, when fresh", unit: unitBytes, peer: kindBare, mostRatio: 1.1},
+			{name: "held, when fresh", unit: unitBytes, peer: kindBare},
+			{name: "live, after 256 KiB each way", unit: unitBytes, peer: kindBare, mostRatio: 0.6},
+			{name: "held, after 256 KiB each way", unit: unitBytes, peer: kindBare},
 		},
 		run: func(ctx context.Context, round int) ([]reading, error) {
 			var ours, theirs held
 			err := inTurn(round,
 				func() (err error) { ours, err = hold(ctx, n, kindMesh); return err },
 				func() (err error) { theirs, err = hold(ctx, n, kindBare); return err })
-			return []reading{{ours.fresh, theirs.fresh}, {ours.used, theirs.used}}, err
+			return []reading{
+				{ours.fresh.Live, theirs.fresh.Live},
+				{ours.fresh.Held, theirs.fresh.Held},
+				{ours.used.Live, theirs.used.Live},
+				{ours.used.Held, theirs.used.Held},
+			}, err
 		},
 	}
 }
 
-// held are bytes that a link holds.
-type held struct{ fresh, used float64 }
+// held is what one link takes, when fresh and after the exchange.
+type held struct{ fresh, used Footprint }
 
 func hold(ctx context.Context, n int, kind string) (h held, err error) {
 	both, err := startCrowd(ctx, 2)
@@ -38,23 +45,21 @@ func hold(ctx context.Context, n int, kind string) (h held, err error) {
 	}
 	defer both.stop()
 	holder, ends := both[0], both[1]
-	var holderAddr string
-	var dials []string
-	if err := holder.call("Links.Open", OpenArgs{Kind: kind, N: 1}, &dials); err != nil {
+	var addr, dials []string
+	if err := holder.call("Links.Open", OpenArgs{Kind: kind, N: 1}, &addr); err != nil {
 		return held{}, err
 	}
-	holderAddr = dials[0]
 	if err := ends.call("Links.Open", OpenArgs{Kind: kind, N: n}, &dials); err != nil {
 		return held{}, err
 	}
-	var empty, fresh, used float64
+	var empty, fresh, used Footprint
 	if err := holder.call("Links.Memory", 0, &empty); err != nil {
 		return held{}, err
 	}
 	if err := holder.call("Links.Dial", dials[:n/2], new(nothing)); err != nil {
 		return held{}, err
 	}
-	if err := ends.call("Links.DialFrom", DialArgs{From: n / 2, To: holderAddr}, new(nothing)); err != nil {
+	if err := ends.call("Links.DialFrom", DialArgs{From: n / 2, To: addr[0]}, new(nothing)); err != nil {
 		return held{}, err
 	}
 	if err := holder.call("Links.Memory", n, &fresh); err != nil {
@@ -67,7 +72,7 @@ func hold(ctx context.Context, n int, kind string) (h held, err error) {
 	if err := holder.call("Links.Memory", n, &used); err != nil {
 		return held{}, err
 	}
-	return held{fresh: (fresh - empty) / float64(n), used: (used - empty) / float64(n)}, nil
+	return held{fresh: fresh.minus(empty, n), used: used.minus(empty, n)}, nil
 }
 
 // Links is what a child does as one of the two sides. Its methods are called
@@ -127,11 +132,11 @@ func (l *Links) dial(n int, f func(ctx context.Context, i int) error) error {
 
 // Memory waits until the first endpoint has so many links, and returns what this
 // process holds.
-func (l *Links) Memory(links int, bytes *float64) error {
+func (l *Links) Memory(links int, f *Footprint) error {
 	ctx, cancel := context.WithTimeout(context.Background(), formWithin)
 	defer cancel()
 	err := until(ctx, "all are linked", func() bool { return l.ends[0].links() == links })
-	*bytes = memoryInUse()
+	*f = footprint()
 	return err
 }
 

@@ -49,14 +49,27 @@ func metered(f func() error) (Cost, error) {
 // collections make stacks shrink, by half each, and empty the pools.
 const collections = 5
 
-// memoryInUse are the bytes of heap and of stacks that this process needs.
-func memoryInUse() float64 {
+// A Footprint is what a process holds, in bytes.
+type Footprint struct {
+	Live float64 // objects on the heap, and stacks
+	Held float64 // spans of the heap, with the gaps that garbage has left, and stacks
+}
+
+func (f Footprint) minus(other Footprint, links int) Footprint {
+	return Footprint{
+		Live: (f.Live - other.Live) / float64(links),
+		Held: (f.Held - other.Held) / float64(links),
+	}
+}
+
+// footprint measures this process.
+func footprint() Footprint {
 	for range collections {
 		runtime.GC()
 	}
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
-	return float64(s.HeapInuse + s.StackInuse)
+	return Footprint{Live: float64(s.HeapAlloc + s.StackInuse), Held: float64(s.HeapInuse + s.StackInuse)}
 }
 
 // raiseFiles lets this process open as many files as it may.
