@@ -85,7 +85,7 @@ func (r *runner) closeRoster() {
 
 // loop runs until the topology is removed or the supervisor stops.
 func (r *runner) loop() {
-	log := r.sup.opts.log.With(slog.String("topology", r.name))
+	log := r.sup.log.With(slog.String("topology", r.name))
 	for attempts, runs := 0, 0; r.ctx.Err() == nil; runs++ {
 		if runs > 0 {
 			r.sup.publish(StrategyRestarted{Topology: r.name})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,18 +18,32 @@ import (
 
 // expand runs the go-sockaddr templates in s, which may be none.
 func expand(field, s string) (string, error) {
-	if !strings.Contains(s, "{{") {
-		return strings.TrimSpace(s), nil
+	var failed error
+	parse := func(text string) string {
+		out, err := template.Parse(text)
+		switch {
+		case failed != nil:
+		case err != nil:
+			failed = fmt.Errorf("mesh: Config.%s %q is not a go-sockaddr template: %w", field, s, err)
+		case strings.TrimSpace(out) == "":
+			failed = fmt.Errorf("mesh: Config.%s %q finds no address on this machine", field, s)
+		}
+		return out
 	}
-	out, err := template.Parse(s)
-	if err != nil {
-		return "", fmt.Errorf("mesh: Config.%s %q is not a go-sockaddr template: %w", field, s, err)
+	// A template before a port by itself: it may find nothing, several
+	// addresses, or an IPv6 one that needs brackets.
+	out := regexp.MustCompile(`\[?(\{\{[^{}]*\}\})\]?:(\d+)`).ReplaceAllStringFunc(s, func(match string) string {
+		i := strings.LastIndexByte(match, ':')
+		hosts := strings.Fields(parse(strings.Trim(match[:i], "[]")))
+		for j, h := range hosts {
+			hosts[j] = net.JoinHostPort(h, match[i+1:])
+		}
+		return strings.Join(hosts, " ")
+	})
+	if strings.Contains(out, "{{") {
+		out = parse(out)
 	}
-	out = strings.TrimSpace(out)
-	if out == "" {
-		return "", fmt.Errorf("mesh: Config.%s %q finds no address on this machine", field, s)
-	}
-	return out, nil
+	return strings.TrimSpace(out), failed
 }
 
 // bindAddr returns the "host:port" to listen on.

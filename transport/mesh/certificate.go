@@ -114,7 +114,11 @@ func (m *Mesh) checkPeer(s *session, h *hello) error {
 	if m.cfg.VerifyPeer == nil {
 		return nil
 	}
-	if err := m.cfg.VerifyPeer(s.state, h.node); err != nil {
+	verdict, err := ask(m, "Config.VerifyPeer", func() error { return m.cfg.VerifyPeer(s.state, h.node) })
+	if err != nil {
+		return err
+	}
+	if err := verdict; err != nil {
 		return refuse(CodeTLS, "VerifyPeer refused the certificate of %s: %v", h.node, err)
 	}
 	return nil

@@ -1,10 +1,12 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -35,8 +37,11 @@ func (m *Mesh) Connect(ctx context.Context, n transport.Node) error {
 }
 
 func (m *Mesh) connect(ctx context.Context, n transport.Node) error {
-	ctx, cancel := m.within(ctx)
-	defer cancel()
+	ctx, done, err := m.within(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	m.wanted(n)
 	targets, err := m.resolve(ctx, n)
 	if err != nil {
@@ -86,11 +91,22 @@ func (t target) verifyHost() string {
 	return transport.Node(t.addr).Host()
 }
 
-// within ties a call's context to the mesh's life.
-func (m *Mesh) within(ctx context.Context) (context.Context, context.CancelFunc) {
+// within ties a call that may begin connections to the mesh's life: Close ends it
+// and waits for it.
+func (m *Mesh) within(ctx context.Context) (_ context.Context, done func(), err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, nil, ErrClosed
+	}
+	m.goroutine.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(m.ctx, func() { cancel(ErrClosed) })
-	return ctx, func() { stop(); cancel(nil) }
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		m.goroutine.Done()
+	}, nil
 }
 
 // resolve returns the addresses that a node stands for now: its own, or those
@@ -99,12 +115,19 @@ func (m *Mesh) resolve(ctx context.Context, n transport.Node) ([]target, error) 
 	if _, ok := n.IP(); ok {
 		return []target{{addr: n.Addr()}}, nil
 	}
-	ips, err := m.cfg.Resolver.LookupNetIP(ctx, "ip", n.Host())
-	if err != nil {
+	type answer struct {
+		ips []netip.Addr
+		err error
+	}
+	found, err := ask(m, "Config.Resolver", func() (a answer) {
+		a.ips, a.err = m.cfg.Resolver.LookupNetIP(ctx, "ip", n.Host())
+		return a
+	})
+	if err = cmp.Or(err, found.err); err != nil {
 		return nil, fmt.Errorf("mesh: resolving %s: %w", n.Host(), err)
 	}
 	var targets []target
-	for _, ip := range ips {
+	for _, ip := range found.ips {
 		t := target{addr: net.JoinHostPort(ip.Unmap().String(), strconv.Itoa(n.Port())), host: n.Host()}
 		if !slices.Contains(targets, t) {
 			targets = append(targets, t)

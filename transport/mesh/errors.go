@@ -27,7 +27,8 @@ var (
 	ErrProof = errors.New("mesh: the proofs of the secret don't match")
 	// ErrProtocol says that the other end doesn't speak this protocol.
 	ErrProtocol = errors.New("mesh: the other end doesn't speak this protocol")
-	// ErrHandlerBusy says that Close didn't wait any longer for a handler.
+	// ErrHandlerBusy says that Close didn't wait any longer for a handler, or for
+	// one of Config's funcs.
 	ErrHandlerBusy = errors.New("mesh: a handler has not returned")
 )
 

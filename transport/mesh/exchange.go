@@ -230,7 +230,11 @@ func (m *Mesh) allowed(addr string) bool {
 		return true
 	}
 	a, err := netip.ParseAddrPort(addr)
-	return err == nil && m.cfg.AllowAddr(a)
+	if err != nil {
+		return false
+	}
+	allowed, err := ask(m, "Config.AllowAddr", func() bool { return m.cfg.AllowAddr(a) })
+	return err == nil && allowed
 }
 
 // encodeClaims lays claims out in as many payloads as they need. An entry is its

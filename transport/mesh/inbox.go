@@ -3,8 +3,11 @@ package mesh
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +52,8 @@ type queue struct {
 	messages []Message
 	bytes    int
 	running  bool
-	dropped  int // since the queue was last empty
+	dropped  int  // since the queue was last empty
+	told     bool // that messages are dropped
 }
 
 // deliver is called by a link's reader: it neither blocks nor runs a handler.
@@ -73,7 +77,7 @@ func (in *inbox) deliver(subject, data []byte) {
 	msg := Message{From: in.from, Subject: string(subject), Data: data}
 	if q.bytes > 0 && q.bytes+msg.size() > in.m.cfg.ReceiveQueue {
 		if q.dropped++; q.dropped == 1 {
-			in.m.log.Warn("a handler is too slow, dropping messages", "subject", string(subject), "node", in.from, "queued_bytes", q.bytes)
+			in.tellSlow(string(subject), q)
 		}
 		in.m.dropped.Add(1)
 		return
@@ -86,6 +90,14 @@ func (in *inbox) deliver(subject, data []byte) {
 	}
 }
 
+// tellSlow logs that a queue is full, unless it was just a while ago.
+func (in *inbox) tellSlow(subject string, q *queue) {
+	var left int
+	if left, q.told = in.m.refusals.due("slow", subject+"\x00"+string(in.from), time.Now()); q.told {
+		in.m.log.Warn("a handler is too slow, dropping messages", "subject", subject, "node", in.from, "queued_bytes", q.bytes, "repeated", left)
+	}
+}
+
 // run hands messages over for as long as there are any.
 func (in *inbox) run(subject string, q *queue) {
 	for {
@@ -93,7 +105,13 @@ func (in *inbox) run(subject string, q *queue) {
 		if !ok {
 			return
 		}
-		in.m.handlers.call(in.m.ctx, in.m.log, msg)
+		in.m.handlers.call(in.m.ctx, msg, in.panicked)
+	}
+}
+
+func (in *inbox) panicked(msg Message, r any) {
+	if left, ok := in.m.refusals.due("panic", msg.Subject, time.Now()); ok {
+		in.m.log.Error("a handler panicked", "subject", msg.Subject, "node", msg.From, "panic", r, "stack", string(debug.Stack()), "repeated", left)
 	}
 }
 
@@ -103,7 +121,7 @@ func (in *inbox) next(subject string, q *queue) (Message, bool) {
 	if len(q.messages) == 0 || in.m.ctx.Err() != nil {
 		q.running = false
 		delete(in.queues, subject)
-		if q.dropped > 0 {
+		if q.told {
 			in.m.log.Info("a handler has caught up", "subject", subject, "node", in.from, "dropped", q.dropped)
 		}
 		return Message{}, false
@@ -119,7 +137,7 @@ func (in *inbox) next(subject string, q *queue) (Message, bool) {
 type handlers struct {
 	mu    sync.RWMutex
 	funcs map[string]Handler
-	busy  map[string]int // calls under way, by subject
+	busy  map[string]int // calls under way, by name
 	idle  signal.Signal  // rung when a worker ends
 	count int            // workers
 }
@@ -155,37 +173,61 @@ func (h *handlers) start(worker func()) {
 	}()
 }
 
-func (h *handlers) call(ctx context.Context, log *slog.Logger, msg Message) {
-	h.mu.Lock()
-	f := h.funcs[msg.Subject]
-	h.busy[msg.Subject]++
-	h.mu.Unlock()
+func (h *handlers) call(ctx context.Context, msg Message, panicked func(Message, any)) {
+	defer h.enter(strconv.Quote(msg.Subject))()
 	defer func() {
 		if r := recover(); r != nil {
-			log.Error("a handler panicked", "subject", msg.Subject, "node", msg.From, "panic", r, "stack", string(debug.Stack()))
+			panicked(msg, r)
 		}
-		h.mu.Lock()
-		if h.busy[msg.Subject]--; h.busy[msg.Subject] == 0 {
-			delete(h.busy, msg.Subject)
-		}
-		h.mu.Unlock()
 	}()
+	h.mu.RLock()
+	f := h.funcs[msg.Subject]
+	h.mu.RUnlock()
 	if f != nil {
 		f(ctx, msg)
 	}
 }
 
-// wait returns once no handler runs, or with the subjects that still do when
-// ctx is done.
+// enter notes a call of user's code by name; the func that it returns, that it
+// has ended.
+func (h *handlers) enter(name string) (leave func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.busy[name]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.busy[name]--; h.busy[name] == 0 {
+			delete(h.busy, name)
+		}
+	}
+}
+
+// ask calls one of Config's funcs, and waits for its answer or for the end of the
+// mesh, for which such a func must not be waited without a bound: it may be the
+// one that calls Close.
+func ask[T any](m *Mesh, name string, f func() T) (answer T, err error) {
+	answers := make(chan T, 1)
+	m.handlers.start(func() {
+		defer m.handlers.enter(name)()
+		answers <- f()
+	})
+	select {
+	case answer = <-answers:
+		return answer, nil
+	case <-m.ctx.Done():
+		return answer, ErrClosed
+	}
+}
+
+// wait returns once no code of the user's runs, or with what still does when ctx
+// is done: handlers by subject, and Config's funcs by name.
 func (h *handlers) wait(ctx context.Context) error {
 	for {
 		rung := h.idle.Wait()
 		h.mu.RLock()
 		count := h.count
-		var subjects []string
-		for s := range h.busy {
-			subjects = append(subjects, s)
-		}
+		names := slices.Sorted(maps.Keys(h.busy))
 		h.mu.RUnlock()
 		if count == 0 {
 			return nil
@@ -193,10 +235,10 @@ func (h *handlers) wait(ctx context.Context) error {
 		select {
 		case <-rung:
 		case <-ctx.Done():
-			if len(subjects) == 0 {
-				return fmt.Errorf("%w: the logger's", ErrHandlerBusy)
+			if len(names) == 0 {
+				names = []string{"Config.Logger"}
 			}
-			return fmt.Errorf("%w: subjects %q", ErrHandlerBusy, subjects)
+			return fmt.Errorf("%w: %s", ErrHandlerBusy, strings.Join(names, ", "))
 		}
 	}
 }
