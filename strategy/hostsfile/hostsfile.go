@@ -32,11 +32,13 @@
 // Write a file beside it and rename that onto it, as most editors do and
 // Kubernetes does with a ConfigMap: readers then see the old one or the new one.
 // A file that is written in place can be seen half-written. It is therefore not
-// believed before it has stayed the same for 50 ms, nor an empty one, which is
-// how such a write begins, before a second; a file that has changed for 2 seconds
-// is a failure. A writer that pauses for longer goes unnoticed until its next
-// write: its missing nodes linger (cluster.WithRemoveGrace) for that time, but a
-// last line without its end may be taken for another node.
+// believed before it has stayed the same for 50 ms, nor before a second if it
+// looks unfinished: if it is empty, which is how such a write begins, or has
+// fewer hosts than before, or if its last line has no end. A file that has
+// changed for 2 seconds is a failure. A writer that pauses for longer goes
+// unnoticed until its next write: its missing nodes linger
+// (cluster.WithRemoveGrace) for that time, but a last line without its end may be
+// taken for another node.
 //
 // Changes are notified by the operating system. Where it doesn't (on NFS, say),
 // they are found within Strategy.Interval.
@@ -107,6 +109,10 @@ func (s Strategy) Validate() error {
 // every Interval, until ctx is done. Its error is that of Validate, or that of a
 // working directory that can't be found out.
 func (s Strategy) Run(ctx context.Context, r *cluster.Roster) error {
+	return s.run(ctx, r, readOnce)
+}
+
+func (s Strategy) run(ctx context.Context, r *cluster.Roster, once func(path string) (content, error)) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
@@ -116,7 +122,7 @@ func (s Strategy) Run(ctx context.Context, r *cluster.Roster) error {
 	}
 	w := pathwatch.New()
 	defer w.Close()
-	f := follower{port: s.Port, places: places, watcher: w, roster: r}
+	f := follower{port: s.Port, places: places, watcher: w, roster: r, once: once}
 	f.follow(ctx, s.interval())
 	return nil
 }
@@ -146,10 +152,12 @@ type follower struct {
 	places  []string
 	watcher *pathwatch.Watcher
 	roster  *cluster.Roster
+	once    func(path string) (content, error) // reads a file as it is
 
-	path string      // that of the file; empty until one has been found
-	told fs.FileInfo // the file of the last good answer; nil after a failure
-	deaf bool        // that there are no notifications has been logged
+	path  string      // that of the file; empty until one has been found
+	told  fs.FileInfo // the file of the last good answer; nil after a failure
+	hosts int         // in the last good answer
+	deaf  bool        // that there are no notifications has been logged
 }
 
 func (f *follower) follow(ctx context.Context, interval time.Duration) {
@@ -204,6 +212,7 @@ func (f *follower) look(ctx context.Context) {
 	case ctx.Err() != nil:
 		return
 	case err == nil:
+		f.hosts = len(nodes)
 		f.roster.Replace(nodes)
 	default: // a part is not the whole answer
 		if len(nodes) > 0 {
@@ -223,9 +232,9 @@ func (f *follower) ask(ctx context.Context) ([]cluster.Node, fs.FileInfo, error)
 		}
 		f.path = path
 	}
-	c, err := read(ctx, f.path)
+	c, err := f.read(ctx)
 	if errors.Is(err, fs.ErrNotExist) && f.told != nil && pause(ctx, settle) {
-		c, err = read(ctx, f.path) // some editors rename it away before they write a new one
+		c, err = f.read(ctx) // some editors rename it away before they write a new one
 	}
 	if err != nil {
 		return nil, nil, err

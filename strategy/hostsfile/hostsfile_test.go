@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -26,6 +27,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type file struct {
 	t          testing.TB
 	path, text string
+
+	mu   sync.Mutex
+	next func() (text string, more bool) // what is written in place; nil: nothing
 }
 
 func newFile(tb testing.TB, nodes ...cluster.Node) *file {
@@ -64,8 +68,6 @@ func (f *file) faults() map[string]strategytest.Fault {
 	restore := func() { f.t.Helper(); f.must(os.RemoveAll(f.path)); f.replace(f.text) }
 	instead := func(text string) func() { return func() { f.t.Helper(); f.replace(text) } }
 	dir, away := filepath.Dir(f.path), filepath.Dir(f.path)+".away"
-	w := &writer{f: f}
-	f.t.Cleanup(w.stop)
 	faults := map[string]strategytest.Fault{
 		"gone":             {Break: func() { f.must(os.Remove(f.path)) }, Mend: restore},
 		"its folder gone":  {Break: func() { f.must(os.Rename(dir, away)) }, Mend: func() { f.must(os.Rename(away, dir)) }},
@@ -78,7 +80,7 @@ func (f *file) faults() map[string]strategytest.Fault {
 			f.must(os.Symlink("nothing", f.path+".new"), os.Rename(f.path+".new", f.path))
 		}, Mend: restore},
 		"a folder":        {Break: func() { f.must(os.Remove(f.path), os.Mkdir(f.path, 0o700)) }, Mend: restore},
-		"written all day": {Break: w.start, Mend: func() { w.stop(); restore() }},
+		"written all day": {Break: f.writeAllDay, Mend: func() { f.write(nil); restore() }},
 	}
 	if os.Geteuid() > 0 { // whom a mode keeps from reading
 		faults["unreadable"] = strategytest.Fault{Break: func() { f.must(os.Chmod(f.path, 0)) }, Mend: func() { f.must(os.Chmod(f.path, 0o600)) }}
@@ -86,37 +88,60 @@ func (f *file) faults() map[string]strategytest.Fault {
 	return faults
 }
 
-// A writer writes a file in place without an end.
-type writer struct {
-	f    *file
-	quit context.CancelFunc
-	wait sync.WaitGroup
+// write writes the file in place: what next returns first now, and the others
+// one by one, each just before the file is read the next time.
+func (f *file) write(next func() (text string, more bool)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next = next
+	f.step()
 }
 
-// start returns once the file has no host any more.
-func (w *writer) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	w.quit = cancel
-	first := make(chan struct{})
-	w.wait.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			if err := os.WriteFile(w.f.path, []byte(strings.Repeat("#", i%1000)), 0o600); err != nil {
-				w.f.t.Error(err)
-			}
-			if i == 0 {
-				close(first)
-			}
-			pause(ctx, time.Millisecond)
-		}
-	})
-	<-first
-}
-
-func (w *writer) stop() {
-	if w.quit != nil {
-		w.quit()
+func (f *file) step() {
+	if f.next == nil {
+		return
 	}
-	w.wait.Wait()
+	text, more := f.next()
+	if !more {
+		f.next = nil
+		return
+	}
+	future := time.Now().Add(time.Hour) // it is not old, however late it is read
+	if err := errors.Join(os.WriteFile(f.path, []byte(text), 0o600), os.Chtimes(f.path, time.Time{}, future)); err != nil {
+		f.t.Error(err)
+	}
+}
+
+// writeAllDay writes the file in place without an end, and without a host.
+func (f *file) writeAllDay() {
+	n := 0
+	f.write(func() (string, bool) {
+		n++
+		return strings.Repeat("#", n%1000), true
+	})
+}
+
+// readOnce is what reads the file while it is written.
+func (f *file) readOnce(path string) (content, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.step()
+	return readOnce(path)
+}
+
+// A fileStrategy reads a file for tests, which may be written meanwhile.
+type fileStrategy struct {
+	Strategy
+
+	file *file
+}
+
+func (f *file) strategy(interval time.Duration) fileStrategy {
+	return fileStrategy{Strategy{Path: f.path, Interval: interval}, f}
+}
+
+func (s fileStrategy) Run(ctx context.Context, r *cluster.Roster) error {
+	return s.run(ctx, r, s.file.readOnce)
 }
 
 func TestConformance(t *testing.T) {
@@ -129,7 +154,7 @@ func TestConformance(t *testing.T) {
 			strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 				tb.Helper()
 				f := newFile(tb, nodes...)
-				return strategytest.Source{Strategy: Strategy{Path: f.path, Interval: interval}, Set: f.set, Faults: f.faults()}
+				return strategytest.Source{Strategy: f.strategy(interval), Set: f.set, Faults: f.faults()}
 			}})
 		})
 	}
@@ -175,7 +200,7 @@ type telling struct {
 	told chan cluster.Change
 }
 
-func start(t *testing.T, s Strategy) *telling {
+func start(t *testing.T, s cluster.Strategy) *telling {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	tell := &telling{t, make(chan cluster.Change, 1000)}
@@ -228,7 +253,7 @@ func TestFaultsAreNamed(t *testing.T) {
 			}
 			f := newFile(t, "10.0.0.2:4370")
 			f.faults()[name].Break()
-			failed, before := start(t, Strategy{Path: f.path, Interval: time.Hour}).until(cluster.Failed)
+			failed, before := start(t, f.strategy(time.Hour)).until(cluster.Failed)
 			if !strings.Contains(failed.Err.Error(), say) || !strings.Contains(failed.Err.Error(), f.path) {
 				t.Errorf("the failure is %q, want %q and %s in that", failed.Err, say, f.path)
 			}
@@ -246,60 +271,99 @@ func TestAtOnce(t *testing.T) {
 	f := newFile(t, "10.0.0.2:4370")
 	tell := start(t, Strategy{Path: f.path, Interval: time.Hour})
 	tell.until(cluster.Replaced)
-	began := time.Now()
 	f.set("10.0.0.3:4370")
 	got, _ := tell.until(cluster.Replaced)
-	if want := []cluster.Node{"10.0.0.3:4370"}; !slices.Equal(got.Nodes, want) || time.Since(began) > 5*time.Second {
-		t.Errorf("after %s it tells %q, want %q", time.Since(began), got.Nodes, want)
+	if want := []cluster.Node{"10.0.0.3:4370"}; !slices.Equal(got.Nodes, want) {
+		t.Errorf("it tells %q, want %q", got.Nodes, want)
 	}
 }
 
 // TestWrittenInPlace has a file that is truncated, written in part and then to
-// the end never pass for one of fewer nodes.
+// the end never pass for one of fewer nodes, or others.
 func TestWrittenInPlace(t *testing.T) {
-	f := newFile(t, "10.0.0.2:4370", "10.0.0.3:4370")
-	tell := start(t, Strategy{Path: f.path, Interval: time.Hour})
-	first, _ := tell.until(cluster.Replaced)
-	for range 10 {
-		out, err := os.Create(f.path)
-		f.must(err)
-		for _, part := range []string{f.text[:20], f.text[20:], "10.0.0.4:4370\n"} {
-			_, err := out.WriteString(part)
-			f.must(err)
-		}
-		f.must(out.Close())
-		got, before := tell.until(cluster.Replaced)
-		for slices.Equal(got.Nodes, first.Nodes) { // as it was before, still
-			got, before = tell.until(cluster.Replaced)
-		}
-		if want := []cluster.Node{"10.0.0.2:4370", "10.0.0.3:4370", "10.0.0.4:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
-			t.Errorf("it tells %v and %q, want only %q", before, got.Nodes, want)
-		}
-		f.replace(f.text)
-		tell.until(cluster.Replaced)
+	for name, texts := range map[string][]string{
+		"by lines":           {"", "10.0.0.2:4370\n", "10.0.0.2:4370\n10.0.0.3:4370\n"},
+		"by parts of lines":  {"", "10.0.0.2:4", "10.0.0.2:4370\n10.0.0.3", "10.0.0.2:4370\n10.0.0.3:4370"},
+		"after all was gone": {"", "# for a test\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFile(t, "10.0.0.2:4370", "10.0.0.3:4370")
+			tell := start(t, f.strategy(time.Hour))
+			tell.until(cluster.Replaced)
+			texts = append(texts, f.text+"10.0.0.4:4370\n")
+			f.write(func() (string, bool) {
+				if len(texts) == 0 {
+					return "", false
+				}
+				text := texts[0]
+				texts = texts[1:]
+				return text, true
+			})
+			got, before := tell.until(cluster.Replaced)
+			if want := []cluster.Node{"10.0.0.2:4370", "10.0.0.3:4370", "10.0.0.4:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
+				t.Errorf("it tells %v and %q, want only %q", before, got.Nodes, want)
+			}
+		})
+	}
+}
+
+// TestPauses has a writer in place pause in the middle without being believed
+// too early, and a file that is whole not wait for long.
+func TestPauses(t *testing.T) {
+	const two, end = "10.0.0.1\n10.0.0.2\n", "10.0.0.3\n"
+	for name, tt := range map[string]struct {
+		text  string // that is there at first
+		hosts int    // that were there before
+		want  string
+		after time.Duration
+	}{
+		"whole":                  {two, 2, two, settle},
+		"a host more":            {two, 1, two, settle},
+		"a host less":            {two, 3, two + end, 950 * time.Millisecond},
+		"a line without its end": {"10.0.0.1\n10.0.0.2", 2, two + end, 950 * time.Millisecond},
+		"nothing":                {"", 0, two + end, 950 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := newFile(t)
+			file.replace(tt.text)
+			synctest.Test(t, func(t *testing.T) { // whose clock is years behind that of the file system
+				defer time.AfterFunc(875*time.Millisecond, func() {
+					if err := os.WriteFile(file.path, []byte(two+end), 0o600); err != nil {
+						t.Error(err)
+					}
+				}).Stop()
+				f := follower{port: 4370, path: file.path, hosts: tt.hosts, once: readOnce}
+				began := time.Now()
+				got, err := f.read(t.Context())
+				if err != nil || string(got.data) != tt.want || time.Since(began) != tt.after {
+					t.Errorf("after %s it reads %q, %v; want %q after %s", time.Since(began), got.data, err, tt.want, tt.after)
+				}
+			})
+		})
 	}
 }
 
 // TestSettled states what is believed.
 func TestSettled(t *testing.T) {
 	for name, tt := range map[string]struct {
-		size           int
+		doubtful       bool
 		age, unchanged time.Duration
 		want           bool
 	}{
-		"just written":                   {10, 0, 0, false},
-		"seen for a moment":              {10, 49 * time.Millisecond, 49 * time.Millisecond, false},
-		"seen for long enough":           {10, 50 * time.Millisecond, 50 * time.Millisecond, true},
-		"old":                            {10, 3 * time.Second, 0, true},
-		"not that old":                   {10, 2 * time.Second, 0, false},
-		"from the future":                {10, -time.Hour, 0, false},
-		"from the future, seen for long": {10, -time.Hour, 50 * time.Millisecond, true},
-		"empty":                          {0, 50 * time.Millisecond, 50 * time.Millisecond, false},
-		"empty, seen for long enough":    {0, time.Second, time.Second, true},
-		"empty and old":                  {0, 3 * time.Second, 0, true},
+		"just written":                   {false, 0, 0, false},
+		"seen for a moment":              {false, 49 * time.Millisecond, 49 * time.Millisecond, false},
+		"seen for long enough":           {false, 50 * time.Millisecond, 50 * time.Millisecond, true},
+		"old":                            {false, 3 * time.Second, 0, true},
+		"not that old":                   {false, 2 * time.Second, 0, false},
+		"from the future":                {false, -time.Hour, 0, false},
+		"from the future, seen for long": {false, -time.Hour, 50 * time.Millisecond, true},
+		"doubtful":                       {true, 999 * time.Millisecond, 999 * time.Millisecond, false},
+		"doubtful, seen for long enough": {true, time.Second, time.Second, true},
+		"doubtful and old":               {true, 3 * time.Second, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := settled(tt.size, tt.age, tt.unchanged); got != tt.want {
+			if got := settled(tt.doubtful, tt.age, tt.unchanged); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})

@@ -1,6 +1,7 @@
 package hostsfile
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,10 +13,10 @@ import (
 const (
 	// maxSize bounds a file; it is some 60,000 hosts.
 	maxSize = 1 << 20
-	// settle and settleEmpty are how long a file must have stayed the same to be
-	// believed.
-	settle      = 50 * time.Millisecond
-	settleEmpty = time.Second
+	// settle and settleDoubtful are how long a file must have stayed the same to
+	// be believed.
+	settle         = 50 * time.Millisecond
+	settleDoubtful = time.Second
 	// old is the age from which it is believed at once. It is more than the 2 s
 	// to which FAT rounds times.
 	old = 3 * time.Second
@@ -32,22 +33,22 @@ type content struct {
 
 // read returns what the file holds once that has settled. Its error says which
 // file, and what is wrong with it.
-func read(ctx context.Context, path string) (content, error) {
+func (f *follower) read(ctx context.Context) (content, error) {
 	var last content
 	var since time.Time // when last was first seen
 	for began := time.Now(); ; {
-		c, err := readOnce(path)
+		c, err := f.once(f.path)
 		if err != nil {
 			return content{}, fmt.Errorf("hostsfile: %w", err)
 		}
 		if !c.whole || !last.whole || !same(c.info, last.info) {
 			since = time.Now()
 		}
-		if c.whole && settled(len(c.data), time.Since(c.info.ModTime()), time.Since(since)) {
+		if c.whole && settled(f.doubtful(c.data), time.Since(c.info.ModTime()), time.Since(since)) {
 			return c, nil
 		}
 		if time.Since(began) > patience {
-			return content{}, fmt.Errorf("hostsfile: %s is still being written after %s; replace it by a rename", path, patience)
+			return content{}, fmt.Errorf("hostsfile: %s is still being written after %s; replace it by a rename", f.path, patience)
 		}
 		last = c
 		if !pause(ctx, settle) {
@@ -56,16 +57,27 @@ func read(ctx context.Context, path string) (content, error) {
 	}
 }
 
-// settled reports whether a file of a size is to be believed that was last
-// written some time ago, by the clock of its file system, and that has been seen
-// unchanged for some time.
-func settled(size int, age, unchanged time.Duration) bool {
-	if size == 0 {
-		return unchanged >= settleEmpty || age >= old
+// doubtful reports whether that looks like a file of which the rest is still to
+// be written: it is empty, or its last line has no end, or it has lost hosts.
+func (f *follower) doubtful(data []byte) bool {
+	if !bytes.HasSuffix(data, []byte("\n")) {
+		return true
+	}
+	nodes, _ := parse(data, f.port)
+	return len(nodes) < f.hosts
+}
+
+// settled reports whether a file is to be believed that was last written some
+// time ago, by the clock of its file system, and that has been seen unchanged
+// for some time.
+func settled(doubtful bool, age, unchanged time.Duration) bool {
+	if doubtful {
+		return unchanged >= settleDoubtful || age >= old
 	}
 	return unchanged >= settle || age >= old
 }
 
+// readOnce reads a file as it is.
 func readOnce(path string) (content, error) {
 	if info, err := os.Stat(path); err != nil { // before Open, which would wait for a pipe's writer
 		return content{}, err
