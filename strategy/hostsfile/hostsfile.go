@@ -16,8 +16,9 @@
 // A line is one host, as "host", "host:port" or either after "name@", or blank.
 // A # and what follows it is a comment. A line of Erlang's .hosts.erlang is a
 // host in quotes with a dot after it, and may have a comment that begins with a
-// %, as may a line. The file is UTF-8 of at most 1 MiB; its lines end in LF or
-// CRLF, and the last one may end with the file.
+// %, as may a line; Erlang takes several on a line, which is a bad line here. The
+// file is UTF-8 of at most 1 MiB; its lines end in LF or CRLF, and the last one
+// may end with the file.
 //
 // # What counts
 //

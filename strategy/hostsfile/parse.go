@@ -81,7 +81,7 @@ func hostOf(line string) (string, error) {
 	host, after, _ := strings.Cut(line[1:], "'")
 	after, _, _ = strings.Cut(after, "%")
 	if strings.TrimSpace(after) != "." || host == "" {
-		return "", fmt.Errorf("%q begins with a quote; want a host in quotes and a dot, as 'web.internal'. is one", line)
+		return "", fmt.Errorf("%q begins with a quote; want one host in quotes and a dot on a line, as 'web.internal'. is one", line)
 	}
 	return host, nil
 }

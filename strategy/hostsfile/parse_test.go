@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 		"no port in Erlang's":       {"'web'.\n", 0, nil, `node "web": missing port`},
 		"a quote without an end":    {"\n'web.\n", 4370, nil, `/hosts:2: "'web." begins with a quote; want`},
 		"a quote without a dot":     {"'web'\n", 4370, nil, `"'web'" begins with a quote`},
-		"two hosts in quotes":       {"'a'. 'b'.\n", 4370, nil, `"'a'. 'b'." begins with a quote`},
+		"two hosts in quotes":       {"'a'. 'b'.\n", 4370, nil, `"'a'. 'b'." begins with a quote; want one host`},
 		"nothing in quotes":         {"''.\n", 4370, nil, `"''." begins with a quote`},
 		"a port that isn't":         {"web:0\n", 4370, nil, `port "0"`},
 		"an URL":                    {"http://web\n", 4370, nil, `node "http://web"`},
