@@ -79,7 +79,7 @@ func newIdle(b *testing.B, nodes int) *idle {
 	b.Cleanup(func() { in.conn.Close() })
 	for i := range nodes - 1 {
 		o := other{message: message{
-			cluster: s.Cluster, nodes: []cluster.Node{cluster.Node(fmt.Sprintf("127.0.0.1:%d", i+2))}, heard: []mention{{instance: in.node.me}},
+			cluster: s.Cluster, nodes: []cluster.Node{cluster.Node(fmt.Sprintf("127.0.0.1:%d", i+2))}, heard: []mention{{instance: in.node.me, period: 1}},
 		}}
 		binary.BigEndian.PutUint64(o.id[:], uint64(i+1))
 		sealers, err := in.node.keys.sealers(o.id)

@@ -43,10 +43,11 @@
 //     seen.
 //   - can't make a node dial or give up another: forged, changed and repeated
 //     packets are dropped. One that was recorded before a node started is worth
-//     nothing to it either: a node is believed only once it has mentioned the
-//     listener's own instance, which is new at every start. A recording makes
-//     each node that hears it send an answer (at most ten a second), and no
-//     more.
+//     nothing to it either, nor is one of a node that was forgotten since: a node
+//     is believed only once it has mentioned the listener's own instance, which
+//     is new at every start, and its period, which is new every 5 minutes. A
+//     recording makes each node that hears it send an answer (at most ten a
+//     second), and no more.
 //   - can relay packets between networks as they are sent, which lets nodes hear
 //     of each other that otherwise would not; the links between them prove the
 //     secret for themselves.

@@ -19,7 +19,7 @@ const (
 	headerSize  = len(magic) + 1 + 1 + 16 + 8
 	tagSize     = 16
 	maxBody     = maxPacket - headerSize - tagSize
-	mentionSize = 1 + 16
+	mentionSize = 1 + 16 + 4
 	minMentions = 8 // that fit beside the longest introduction that is sent
 
 	maxCluster = 255
@@ -86,14 +86,16 @@ func parseHeader(packet []byte) (h header, err error) {
 // A message is the body of a packet.
 type message struct {
 	leaving bool
+	period  uint32 // of the sender, from 1
 	cluster string
 	nodes   []cluster.Node // the node, then further addresses of the same
 	heard   []mention
 }
 
-// A mention tells an instance that it was heard.
+// A mention tells an instance that it was heard, and in which of its periods.
 type mention struct {
 	instance instance
+	period   uint32
 	asks     bool // and hasn't mentioned the sender yet
 }
 
@@ -105,7 +107,9 @@ const (
 // append writes the message, of which it takes as many mentions as fit.
 func (m message) append(b []byte) []byte {
 	start := len(b)
-	b = append(b, bit(m.leaving, flagLeaving), byte(len(m.cluster)))
+	b = append(b, bit(m.leaving, flagLeaving))
+	b = binary.BigEndian.AppendUint32(b, m.period)
+	b = append(b, byte(len(m.cluster)))
 	b = append(b, m.cluster...)
 	b = append(b, byte(len(m.nodes)))
 	for _, n := range m.nodes {
@@ -118,6 +122,7 @@ func (m message) append(b []byte) []byte {
 	for _, h := range heard {
 		b = append(b, bit(h.asks, flagAsks))
 		b = append(b, h.instance[:]...)
+		b = binary.BigEndian.AppendUint32(b, h.period)
 	}
 	return b
 }
@@ -152,7 +157,7 @@ func (m message) check() error {
 // parseMessage reads a body. Bytes after it are left to later versions.
 func parseMessage(body []byte) (message, error) {
 	r := reader{rest: body}
-	m := message{leaving: r.byte()&flagLeaving != 0, cluster: string(r.bytes(int(r.byte())))}
+	m := message{leaving: r.byte()&flagLeaving != 0, period: r.uint32(), cluster: string(r.bytes(int(r.byte())))}
 	n := int(r.byte())
 	if m.cluster == "" || n == 0 || n > maxNodes {
 		return message{}, errMalformed
@@ -167,6 +172,7 @@ func parseMessage(body []byte) (message, error) {
 	for range int(r.byte()) {
 		h := mention{asks: r.byte()&flagAsks != 0}
 		copy(h.instance[:], r.bytes(len(h.instance)))
+		h.period = r.uint32()
 		if r.short {
 			break
 		}
@@ -197,6 +203,13 @@ func (r *reader) bytes(n int) []byte {
 func (r *reader) byte() byte {
 	if b := r.bytes(1); b != nil {
 		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) uint32() uint32 {
+	if b := r.bytes(4); b != nil {
+		return binary.BigEndian.Uint32(b)
 	}
 	return 0
 }

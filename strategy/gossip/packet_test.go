@@ -64,12 +64,12 @@ func TestMessage(t *testing.T) {
 		want func(*message) // nil: as sent
 	}{
 		"a newcomer":        {message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
-		"a farewell":        {message{leaving: true, cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
+		"a farewell":        {message{leaving: true, period: 1<<32 - 1, cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
 		"a name":            {message{cluster: "default", nodes: []cluster.Node{"web@web-1.internal:4370"}}, nil},
 		"dual stack":        {message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370", "[2001:db8::1]:4370"}}, nil},
 		"a long cluster":    {message{cluster: strings.Repeat("c", maxCluster), nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
 		"any cluster":       {message{cluster: "\x00\xff", nodes: []cluster.Node{"10.0.0.1:4370"}}, nil},
-		"mentions":          {message{cluster: "c", nodes: []cluster.Node{"10.0.0.1:4370"}, heard: []mention{{instanceA(), true}, {instanceB(), false}}}, nil},
+		"mentions":          {message{cluster: "c", nodes: []cluster.Node{"10.0.0.1:4370"}, heard: []mention{{instanceA(), 1, true}, {instanceB(), 1 << 31, false}}}, nil},
 		"too many mentions": {message{cluster: "c", nodes: []cluster.Node{"10.0.0.1:4370"}, heard: many}, func(m *message) { m.heard = m.heard[:m.mentions()] }},
 	} {
 		for _, secret := range []string{secretA, ""} {
@@ -117,7 +117,8 @@ func TestOpenRefuses(t *testing.T) {
 		p[i] = to
 		return p
 	}
-	body := headerSize + 1 + 1 + len("default")
+	name := headerSize + 1 + 4
+	body := name + 1 + len("default")
 	for name, tt := range map[string]struct {
 		keys   keyring
 		packet []byte
@@ -141,8 +142,8 @@ func TestOpenRefuses(t *testing.T) {
 		"in the clear to us":        {keys(t, secretA), inClear, errForged},
 		"said to be in the clear":   {keys(t, secretA), changed(good, 4, byte(modeClear)), errForged},
 		"sealed to an insecure one": {keyring{}, good, errForged},
-		"no cluster":                {keyring{}, changed(inClear, headerSize+1, 0), errMalformed},
-		"a cluster cut short":       {keyring{}, changed(inClear, headerSize+1, 255), errMalformed},
+		"no cluster":                {keyring{}, changed(inClear, name, 0), errMalformed},
+		"a cluster cut short":       {keyring{}, changed(inClear, name, 255), errMalformed},
 		"no nodes":                  {keyring{}, changed(inClear, body, 0), errMalformed},
 		"too many nodes":            {keyring{}, changed(inClear, body, maxNodes+1), errMalformed},
 		"a node cut short":          {keyring{}, changed(inClear, body+1, 1), errMalformed},
@@ -306,6 +307,13 @@ func (v *vector) set(t *testing.T, field, value string) {
 		}
 		return b
 	}
+	number := func(text string) uint32 {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			t.Fatalf("%s: %s: %v", v.name, field, err)
+		}
+		return uint32(n)
+	}
 	switch field {
 	case "name":
 		v.name = value
@@ -317,13 +325,16 @@ func (v *vector) set(t *testing.T, field, value string) {
 		v.counter, _ = strconv.ParseUint(value, 10, 64)
 	case "leaving":
 		v.message.leaving = true
+	case "period":
+		v.message.period = number(value)
 	case "cluster":
 		v.message.cluster = value
 	case "node":
 		v.message.nodes = append(v.message.nodes, cluster.Node(value))
 	case "mention", "mention and ask":
-		m := mention{asks: field == "mention and ask"}
-		copy(m.instance[:], binary(value))
+		id, heard, _ := strings.Cut(value, " in ")
+		m := mention{period: number(heard), asks: field == "mention and ask"}
+		copy(m.instance[:], binary(id))
 		v.message.heard = append(v.message.heard, m)
 	case "packet":
 		v.packet = binary(value)
@@ -357,7 +368,7 @@ func TestVectors(t *testing.T) {
 // FuzzPacket has no packet, sealed or in the clear, do harm, and whatever is
 // understood be understood the same when it is sent again.
 func FuzzPacket(f *testing.F) {
-	hello := message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370", "[2001:db8::1]:4370"}, heard: []mention{{instanceB(), true}}}
+	hello := message{cluster: "default", nodes: []cluster.Node{"10.0.0.1:4370", "[2001:db8::1]:4370"}, heard: []mention{{instanceB(), 7, true}}}
 	f.Add(sealWith(f, secretA, instanceA(), 1, hello))
 	f.Add(sealWith(f, "", instanceA(), 1, hello))
 	f.Add(sealWith(f, "", instanceA(), 1<<63, message{leaving: true, cluster: "c", nodes: []cluster.Node{"web@web-1:4370"}}))
@@ -382,7 +393,7 @@ func FuzzPacket(f *testing.F) {
 		}
 		again, err := openWith(keyring{}, seal(nil, h.instance, h.counter, m))
 		m.heard = m.heard[:min(len(m.heard), max(0, m.mentions()))]
-		if err != nil || len(again.heard) != len(m.heard) || again.cluster != m.cluster || !slices.Equal(again.nodes, m.nodes) || !slices.Equal(again.heard, m.heard) {
+		if err != nil || len(again.heard) != len(m.heard) || again.cluster != m.cluster || again.period != m.period || !slices.Equal(again.nodes, m.nodes) || !slices.Equal(again.heard, m.heard) {
 			t.Errorf("%+v comes back as %+v, %v", m, again, err)
 		}
 	})

@@ -90,7 +90,8 @@ func (s *state) depart(now time.Time, p *sender) {
 		return
 	}
 	if len(s.departures) < maxLeaving {
-		p.left = true
+		p.left, p.heard = true, now
+		s.keep(p)
 		s.departures = append(s.departures, departure{now.Add(leaveGrace), p.id, p.nodes})
 	}
 }

@@ -241,6 +241,7 @@ func (g *gossiper) act(now time.Time) {
 	recovered := false
 	if do.send {
 		m := g.about
+		m.period = g.state.period(now)
 		m.heard = g.state.mentions(now, m.mentions())
 		recovered = g.send(m)
 	}
@@ -302,7 +303,7 @@ func (g *gossiper) leave() {
 		return // nobody has heard of us
 	}
 	m := g.about
-	m.leaving = true
+	m.leaving, m.period = true, g.state.period(time.Now())
 	for range farewells {
 		_ = g.transmit(m) // then the others notice without it
 	}

@@ -270,6 +270,52 @@ func TestReplay(t *testing.T) {
 	})
 }
 
+// TestReplayForgotten has the recordings of one that left be worth nothing once
+// it is forgotten either, to those that heard them when they were new.
+func TestReplayForgotten(t *testing.T) {
+	for name, successor := range map[string]func(t *testing.T, e *ether){
+		"nobody is there": func(*testing.T, *ether) {},
+		"its successor is up": func(t *testing.T, e *ether) {
+			t.Helper()
+			e.listen(t, nodeB)
+		},
+		"its successor is not heard": func(t *testing.T, e *ether) {
+			t.Helper()
+			e.listen(t, nodeB)
+			time.Sleep(10 * time.Second)
+			e.cut(1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &ether{}
+				a := e.listen(t, nodeA)
+				time.Sleep(time.Second)
+				b := e.listen(t, nodeB)
+				time.Sleep(time.Minute)
+				b.stop()
+				recorded := e.packets()
+				time.Sleep(10 * time.Second)
+				successor(t, e)
+				time.Sleep(forgetAfter + time.Minute)
+				added, removed := len(a.told(cluster.Added)), len(a.removed())
+				for _, p := range recorded {
+					e.inject(p)
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(time.Minute)
+				if gone := a.removed()[removed:]; len(gone) > 0 {
+					t.Errorf("%q is removed", gone)
+				}
+				heard := slices.ContainsFunc(a.told(cluster.Added)[added:], func(c told) bool { return slices.Contains(c.Nodes, nodeB) })
+				if want := name == "its successor is up"; heard != want {
+					t.Errorf("B is told as heard: %t, want %t", heard, want)
+				}
+			})
+		})
+	}
+}
+
 // TestStrangers has packets of others be dropped, and counted.
 func TestStrangers(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -498,7 +544,7 @@ func TestBounds(t *testing.T) {
 		m := message{cluster: "c", nodes: []cluster.Node{cluster.Node(fmt.Sprintf("10.%d.%d.%d:4370", 1+i>>16, i>>8&255, i&255))}}
 		switch i % 4 {
 		case 1, 2:
-			m.heard = []mention{{me, true}}
+			m.heard = []mention{{me, 1, true}}
 		case 3:
 			id[1]-- // the one before
 			m.leaving = true

@@ -14,9 +14,10 @@ type sender struct {
 	key    cipher.AEAD // nil if packets are in the clear
 	window window
 	heard  time.Time // the last time
+	period uint32    // of its own, the latest that was heard
 
-	// proven: it has mentioned us, so that it was alive after we started, and
-	// what was heard is no recording.
+	// proven: it has mentioned us and our period, so that it was alive in that,
+	// and what was heard is no recording.
 	proven bool
 	left   bool
 

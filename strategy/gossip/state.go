@@ -34,6 +34,10 @@ const (
 	// removed for that.
 	forgetAfter = 10 * time.Minute
 
+	// period is how long what mentions us is worth something, and as long again:
+	// a sender is forgotten after that, when none of its packets proves it again.
+	period = forgetAfter / 2
+
 	// firstReport is when a Run that has heard nobody says so.
 	firstReport = time.Second
 
@@ -52,6 +56,7 @@ const (
 // A state is what one Run knows, as pure data: no clock, socket or goroutine.
 type state struct {
 	me       instance
+	began    time.Time
 	self     cluster.Node
 	interval time.Duration
 	random   func() float64 // in [0, 1)
@@ -72,7 +77,7 @@ type state struct {
 
 func newState(now time.Time, me instance, self cluster.Node, s Strategy, random func() float64) *state {
 	return &state{
-		me: me, self: self, interval: s.Interval, random: random,
+		me: me, began: now, self: self, interval: s.Interval, random: random,
 		proven: newTable(maxProven), unproven: newTable(maxUnproven),
 		places: map[cluster.Node]*place{}, newNodes: newBucket(now, s.MaxNewNodes),
 		heartbeat: now, gap: min(firstGap, s.Interval), report: now.Add(min(firstReport, s.Interval)),
@@ -86,6 +91,9 @@ func (s *state) sender(id instance) *sender {
 	}
 	return s.unproven.get(id)
 }
+
+// period returns our period, of which the first is 1.
+func (s *state) period(now time.Time) uint32 { return uint32(now.Sub(s.began)/period) + 1 }
 
 // hear takes an authentic and fresh packet of our cluster.
 func (s *state) hear(now time.Time, h header, key cipher.AEAD, m message, from origin) {
@@ -104,15 +112,15 @@ func (s *state) hear(now time.Time, h header, key cipher.AEAD, m message, from o
 		s.depart(now, p)
 		return
 	}
-	p.heard = now
+	p.heard, p.period = now, max(p.period, m.period)
 	i := slices.IndexFunc(m.heard, func(h mention) bool { return h.instance == s.me })
-	p.proven = p.proven || i >= 0
+	p.proven = p.proven || i >= 0 && s.period(now)-m.heard[i].period <= 1 // this one, or the one before
 	s.keep(p)
 	if p.proven {
 		s.locate(now, p, from, m.nodes)
 	}
 	if asked := i >= 0 && m.heard[i].asks; asked || !p.proven {
-		s.owe(now, mention{instance: p.id, asks: !p.proven})
+		s.owe(now, mention{instance: p.id, period: p.period, asks: !p.proven})
 	}
 }
 
@@ -163,7 +171,7 @@ func (s *state) remind(now time.Time) {
 		if s.missed(now, p.heard) {
 			return
 		}
-		s.addOwed(mention{instance: p.id, asks: true})
+		s.addOwed(mention{instance: p.id, period: p.period, asks: true})
 	}
 }
 

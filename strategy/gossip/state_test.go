@@ -122,6 +122,23 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// TestLeftLong has one that left be remembered to have left for as long after
+// that as any packet of it may prove it again.
+func TestLeftLong(t *testing.T) {
+	talk := newTalk()
+	talk.hears(origin{}, false, nodeB)
+	talk.after(forgetAfter - time.Second)
+	talk.hears(origin{}, true, nodeB)
+	talk.after(forgetAfter - 1)
+	if p := talk.sender(instanceB()); p == nil || !p.left {
+		t.Errorf("just before %s have passed it is remembered as %+v, want that it has left", forgetAfter, p)
+	}
+	talk.after(1)
+	if p := talk.sender(instanceB()); p != nil {
+		t.Errorf("after %s it is still remembered", forgetAfter)
+	}
+}
+
 // TestProves has a sender be remembered once, as proven from the moment at which
 // it has mentioned us.
 func TestProves(t *testing.T) {
@@ -134,6 +151,33 @@ func TestProves(t *testing.T) {
 	talk.hears(origin{}, false, nodeB)
 	if talk.proven.len() != 1 || talk.unproven.len() != 0 || len(talk.places) != 1 {
 		t.Errorf("proven: %d proven, %d unproven, %d places", talk.proven.len(), talk.unproven.len(), len(talk.places))
+	}
+}
+
+// TestPeriods has a mention prove something in the period that it names and in
+// the next one.
+func TestPeriods(t *testing.T) {
+	for name, tt := range map[string]struct {
+		at     time.Duration // after the start
+		period uint32
+		want   bool
+	}{
+		"at once":               {0, 1, true},
+		"the first, at its end": {period - 1, 1, true},
+		"the one before":        {2*period - 1, 1, true},
+		"the one before that":   {2 * period, 1, false},
+		"one to come":           {period - 1, 2, false},
+		"much later":            {1000*period + 1, 1001, true},
+		"long ago":              {1000*period + 1, 999, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			talk := newTalk()
+			m := message{cluster: "c", nodes: []cluster.Node{nodeB}, heard: []mention{{instanceA(), tt.period, false}}}
+			talk.hear(talk.now.Add(tt.at), header{instance: instanceB(), counter: 1}, nil, m, origin{})
+			if got := talk.proven.len() == 1; got != tt.want {
+				t.Errorf("it is proven: %t, want %t", got, tt.want)
+			}
+		})
 	}
 }
 
@@ -209,8 +253,8 @@ func TestAnswers(t *testing.T) {
 // as they are heard.
 func TestReminds(t *testing.T) {
 	talk := newTalk()
-	talk.hear(talk.now, header{instance: instanceB(), counter: 1}, nil, message{cluster: "c", nodes: []cluster.Node{nodeB}}, origin{})
-	ask := []mention{{instanceB(), true}}
+	talk.hear(talk.now, header{instance: instanceB(), counter: 1}, nil, message{period: 7, cluster: "c", nodes: []cluster.Node{nodeB}}, origin{})
+	ask := []mention{{instanceB(), 7, true}}
 	for _, when := range []string{"in the answer", "in the next heartbeat", "in the one after that"} {
 		for !talk.after(time.Millisecond).send {
 		}
