@@ -69,6 +69,23 @@ func TestFlood(t *testing.T) {
 	t.Logf("malformed %d, forged %d, repeated %d, taken %d", s.Stats.Malformed.Load(), s.Stats.Forged.Load(), s.Stats.Repeated.Load(), s.Stats.Heard.Load())
 }
 
+// TestTooLong has packets that are too long be counted, and not end the Run,
+// however many come in a row.
+func TestTooLong(t *testing.T) {
+	const many = 1000
+	s := onLoopback(t)
+	s.Stats = new(gossip.Stats)
+	newCrowd(t, s, "127.0.0.1:4370")
+	flood := newFlood(t, s)
+	flood.kinds = []func() []byte{func() []byte { return make([]byte, 1400) }}
+	for began := time.Now(); s.Stats.Malformed.Load() < many && time.Since(began) < 10*time.Second; {
+		flood.send(1)
+	}
+	if n := s.Stats.Malformed.Load(); n < many {
+		t.Errorf("%d packets are counted, want %d", n, many)
+	}
+}
+
 // heap is what is in use.
 func heap() uint64 {
 	runtime.GC()

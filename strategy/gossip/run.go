@@ -41,7 +41,8 @@ type link interface {
 	// send sends a packet to all that can be reached, on every interface.
 	send(packet []byte) error
 
-	// receive waits for a packet. An error that wraps net.ErrClosed is the end.
+	// receive waits for a packet, of which one that is longer fills buf. An error
+	// that wraps net.ErrClosed is the end.
 	receive(buf []byte) (n int, from origin, err error)
 
 	// refresh looks which interfaces there are, and reports whether one has come
@@ -165,7 +166,7 @@ func (g *gossiper) receive(ctx context.Context, l link) {
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			return
 		}
-		if err != nil { // a packet that is too long, on some systems
+		if err != nil {
 			if failures++; failures >= maxReceiveErrors {
 				g.broken <- err
 				return

@@ -112,7 +112,10 @@ func (l *socket) close() error { return l.conn.Close() }
 
 func (l *socket) receive(buf []byte) (int, origin, error) {
 	n, from, err := l.conn.ReadFromUDPAddrPort(buf)
-	if err != nil {
+	switch {
+	case err != nil && tooLong(err):
+		return len(buf), origin{}, nil // its start, as others have it: it is dropped for its length
+	case err != nil:
 		return 0, origin{}, err
 	}
 	return n, origin{ipv6: l.group.Is6(), local: l.isLocal(from.Addr().Unmap().WithZone(""))}, nil
