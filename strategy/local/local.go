@@ -12,8 +12,8 @@
 // each Run, which holds the node as the transport names it and is locked by the
 // process. The operating system frees the lock when that ends, be it by a crash
 // or SIGKILL, and whoever sees a free lock sweeps the file. If nobody is there to
-// see it, the next to come does. A transport that doesn't know its own node
-// discovers others without being found.
+// see it, the next to come does. What isn't a regular file is ignored. A
+// transport that doesn't know its own node discovers others without being found.
 //
 // A node that registers is found at once, since the folder is watched. That a
 // lock is free is not notified, so that the locks are tried, every

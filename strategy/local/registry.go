@@ -218,20 +218,27 @@ func (g *registry) forget(e *entry) error {
 	return e.file.Close()
 }
 
-// openEntry returns nil if there is nothing to be seen in a file.
+// openEntry returns nil if there is nothing to be seen in a file. What isn't one
+// is nobody's entry, and is left alone: to open a pipe would wait for its writer,
+// and a link may lead out of the folder.
 func (g *registry) openEntry(name string) (*entry, error) {
+	info, err := g.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil // it is gone, which is no error
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, nil
+	case strings.HasSuffix(name, tempSuffix) && time.Since(info.ModTime()) < tempOld:
+		return nil, nil // it may not be locked yet
+	}
 	f, err := g.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // it is gone, which is no error
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	if strings.HasSuffix(name, tempSuffix) {
-		info, err := f.Stat()
-		if err != nil || time.Since(info.ModTime()) < tempOld { // it may not be locked yet
-			return nil, errors.Join(err, f.Close())
-		}
 	}
 	e := &entry{name: name, file: f}
 	text, err := io.ReadAll(io.LimitReader(f, maxEntry))

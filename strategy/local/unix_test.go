@@ -4,6 +4,7 @@ package local
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -56,6 +57,37 @@ func TestFullDisk(t *testing.T) {
 	watcher.answer("b:1")
 	must(t, input.Close())
 	watcher.answer("a:1", "b:1")
+}
+
+// TestNoFiles has what is named as an entry, but isn't a file, be ignored and
+// left alone.
+func TestNoFiles(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"a pipe":            func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"a folder":          func(p string) error { return os.Mkdir(p, 0o700) },
+		"a link to outside": func(p string) error { return os.Symlink("/etc/passwd", p) },
+		"a link to an outsider": func(p string) error {
+			outside := filepath.Join(filepath.Dir(filepath.Dir(p)), "c.node")
+			return errors.Join(os.WriteFile(outside, []byte("c:1\n"), 0o600), os.Symlink("../c.node", p))
+		},
+		"a link to nothing": func(p string) error { return os.Symlink("nothing", p) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, end := range []string{suffix, tempSuffix} {
+				dir := t.TempDir()
+				c := newCrowd(t, dir, "b:1")
+				path := filepath.Join(c.path, "x"+end)
+				must(t, put(path))
+				before := info(t, path)
+				if told := start(t, Strategy{Dir: dir}, "a:1").answer("b:1"); len(told) > 0 {
+					t.Errorf("beside x%s it tells %v before who is there", end, told)
+				}
+				if after := info(t, path); !os.SameFile(before, after) {
+					t.Errorf("x%s is another one", end)
+				}
+			}
+		})
+	}
 }
 
 // TestPrivate refuses what isn't a folder for one user alone.
