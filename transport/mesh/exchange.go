@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -135,12 +136,13 @@ func (m *Mesh) learn(p *peer, payload []byte) error {
 	m.mu.Lock()
 	if m.peers[p.hello.instance] == p {
 		crowd := max(len(m.peers), len(claims)) // how many may all do the same now
+		in := m.rumours.informer(p.hello.instance, p.place(), now)
 		for _, c := range claims {
 			switch {
 			case c.id == m.self.instance:
 			case !c.linked:
 				m.rumours.withdraw(p.hello.instance, c.id)
-			case !m.rumours.claim(p.hello.instance, c.id, c.addrs, crowd, now):
+			case !m.rumours.claim(in, c.id, c.addrs, crowd, now):
 				excess++
 			}
 		}
@@ -153,6 +155,19 @@ func (m *Mesh) learn(p *peer, payload []byte) error {
 		}
 	}
 	return nil
+}
+
+// place is where a peer is linked from.
+func (p *peer) place() netip.Prefix {
+	for _, l := range append([]*link{p.latest}, p.links...) {
+		if l == nil {
+			continue // none has begun yet
+		}
+		if a, ok := l.conn.RemoteAddr().(*net.TCPAddr); ok {
+			return placeOf(a.AddrPort().Addr().Unmap().WithZone(""))
+		}
+	}
+	return netip.Prefix{}
 }
 
 // seek dials whom peers name and whom this node has lost, until the mesh is
@@ -186,7 +201,7 @@ func (m *Mesh) dialRumour(u *rumour) {
 	ctx, cancel := context.WithTimeout(m.ctx, 2*m.cfg.HandshakeTimeout)
 	defer cancel()
 	var err error
-	for _, addr := range u.addrs {
+	for _, addr := range u.tries {
 		if err = m.dialLearned(ctx, transport.Node(addr)); err == nil || ctx.Err() != nil {
 			break
 		}

@@ -177,6 +177,56 @@ func TestALiarIsBounded(t *testing.T) {
 	})
 }
 
+// TestALiarThatComesAndGoes: to link anew buys no further dials.
+func TestALiarThatComesAndGoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		net := newFakeNet()
+		m := net.listen(t, 0, nil)
+		const during = 20 * time.Second
+		began, times := time.Now(), 0
+		for ; time.Since(began) < during; times++ {
+			liar := net.listen(t, 1, nil) // a new instance each time
+			connect(t, liar, m)
+			lie(liar, 1000)
+			time.Sleep(300 * time.Millisecond)
+			if err := liar.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		most := learnedMost + learnedPerSec*int(time.Since(began).Seconds()+1) + times // its own dials
+		if dials := len(net.dialled(began)); dials > most || dials < most/2 {
+			t.Errorf("%d dials at the word of one who came %d times, want at most %d, and a part of that", dials, times, most)
+		}
+	})
+}
+
+// TestAVictimIsDialledFiveTimes: however often a member names an address.
+func TestAVictimIsDialledFiveTimes(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"withdrawn and claimed", "of many instances"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newFakeNet()
+				m, liar := net.listen(t, 0, nil), net.listen(t, 1, nil)
+				connect(t, liar, m)
+				began := time.Now()
+				for i := range 600 {
+					c := claim{linked: true, id: instanceID{9}, addrs: []string{"10.9.0.1:80"}}
+					if how == "of many instances" {
+						c.id[1], c.id[2] = byte(i), byte(i>>8)
+					}
+					tell(liar, []claim{{id: c.id}, c})
+					time.Sleep(time.Second)
+				}
+				if dials := len(net.dialled(began)) - 1; dials != learnedFailures { // but the liar's own
+					t.Errorf("%d dials, want %d", dials, learnedFailures)
+				}
+			})
+		})
+	}
+}
+
 // lie has a mesh claim links with nodes that don't exist.
 func lie(m *Mesh, n int) {
 	var claims []claim
@@ -185,6 +235,11 @@ func lie(m *Mesh, n int) {
 		c.id[0], c.id[1], c.id[2] = 1, byte(i>>8), byte(i)
 		claims = append(claims, c)
 	}
+	tell(m, claims)
+}
+
+// tell has a mesh tell its peers something.
+func tell(m *Mesh, claims []claim) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.peers {

@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"cmp"
+	heaps "container/heap"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +14,16 @@ const (
 	learnedMost     = 32 // dials for one informant that haven't been proved yet
 	learnedPerSec   = 5  // further ones a second
 	learnedFailures = 5  // after which what an informant says is given up
+	rumoursEach     = 4  // times what one informant may claim is kept of all
+
+	maxLeft       = 1024 // purses of those who are gone
+	doubtTime     = time.Hour
+	maxDoubts     = 4096
+	maxDoubtersOf = 32 // places that have named one address
+
+	// skipPause is after what time a rumour is looked at again of whom there was
+	// nothing to do: its instance is linked, or was disconnected on purpose.
+	skipPause = 30 * time.Second
 
 	lostPauseMin = time.Second // the caller of Connect comes first
 	lostPauseMax = 30 * time.Second
@@ -38,7 +50,10 @@ type rumours struct {
 	random func() float64 // in [0,1)
 
 	all       map[rumourKey]*rumour
+	agenda    agenda // those of all with which there is something to do
 	informers map[instanceID]*informer
+	left      []*purse // of informers who are gone; the oldest first
+	doubts    doubts
 	lost      int // how many of all were lost
 }
 
@@ -57,17 +72,21 @@ type rumour struct {
 	asked     time.Time // when a caller of Connect last wanted it
 	failures  int
 	next      time.Time
-	dialling  bool
-	paidBy    *informer // of the dial under way; nil if it was lost
+
+	at    time.Time // when to look at it, if it is on the agenda
+	index int       // on the agenda, from 1; 0 if it isn't there
+	line  *purse    // in whose line it waits; nil if in none
+
+	dialling bool
+	tries    []string // the addresses of the dial under way
+	paidBy   *purse   // of that dial; nil if it was lost
 }
 
-// An informer is a linked peer that tells of others. Its dials are paid for out
-// of a token bucket, and the tokens come back when a dial is proved.
+// An informer is a linked peer that tells of others.
 type informer struct {
+	*purse
 	claims int
 	of     map[instanceID][]*rumour // the claims, by instance: to withdraw one costs no search among all
-	open   int                      // dials under way
-	tokens bucket
 }
 
 func newRumours(self string, most int, random func() float64) *rumours {
@@ -79,20 +98,36 @@ func newRumours(self string, most int, random func() float64) *rumours {
 
 func keyOf(id instanceID, addrs []string) rumourKey { return rumourKey{id, strings.Join(addrs, " ")} }
 
-// claim notes that an informer is linked with an instance. The dial is spread
-// for a crowd of so many. It returns false if the informer claims too much.
-func (r *rumours) claim(from, id instanceID, addrs []string, crowd int, now time.Time) bool {
+// informer finds a peer that tells of others. One that is new takes over the
+// purse that another from its place has left: to link anew fills no purse.
+func (r *rumours) informer(from instanceID, place netip.Prefix, now time.Time) *informer {
 	in := r.informers[from]
 	if in == nil {
-		in = &informer{of: map[instanceID][]*rumour{}, tokens: newBucket(learnedMost, learnedPerSec, now)}
+		in = &informer{of: map[instanceID][]*rumour{}, purse: r.takeOver(place, now)}
 		r.informers[from] = in
 	}
+	return in
+}
+
+func (r *rumours) takeOver(place netip.Prefix, now time.Time) *purse {
+	r.left = slices.DeleteFunc(r.left, func(p *purse) bool { return p.full(now) })
+	if i := slices.IndexFunc(r.left, func(p *purse) bool { return p.place == place }); i >= 0 {
+		p := r.left[i]
+		r.left = slices.Delete(r.left, i, i+1)
+		return p
+	}
+	return newPurse(place, now)
+}
+
+// claim notes that an informer is linked with an instance. The dial is spread
+// for a crowd of so many. It returns false if the informer claims too much.
+func (r *rumours) claim(in *informer, id instanceID, addrs []string, crowd int, now time.Time) bool {
 	key := keyOf(id, addrs)
 	u := r.all[key]
 	if u != nil && slices.Contains(in.of[id], u) {
 		return true
 	}
-	if in.claims >= r.most {
+	if in.claims >= r.most || u == nil && !r.roomFor(in) {
 		return false
 	}
 	if u == nil {
@@ -110,7 +145,58 @@ func (r *rumours) claim(from, id instanceID, addrs []string, crowd int, now time
 	u.informers = append(u.informers, in)
 	in.of[id] = append(in.of[id], u)
 	u.failures = 0 // somebody else has reached it
+	for _, addr := range addrs {
+		r.doubts.vouch(addr, in.place, now)
+	}
+	r.settle(u)
 	return true
+}
+
+// roomFor reports whether one more rumour can be kept at the word of an
+// informer. When there are too many, one of the informer with the most claims
+// makes room, unless this one has its share.
+func (r *rumours) roomFor(in *informer) bool {
+	total := rumoursEach * r.most
+	if len(r.all)-r.lost < total {
+		return true
+	}
+	if in.claims >= total/len(r.informers) {
+		return false
+	}
+	most := in
+	for _, other := range r.informers {
+		if other.claims > most.claims {
+			most = other
+		}
+	}
+	worst := most.leastClaimed()
+	if worst == nil || most == in {
+		return false
+	}
+	for len(worst.informers) > 0 {
+		r.disown(worst.informers[0], worst)
+	}
+	return true
+}
+
+// leastClaimed is, among some of an informer's claims, the one that the fewest
+// others make; nil if there is none that can be left out.
+func (in *informer) leastClaimed() (least *rumour) {
+	looks := 64
+	for _, us := range in.of {
+		for _, u := range us {
+			if looks--; looks < 0 {
+				return least
+			}
+			if u.dialling || !u.lostUntil.IsZero() {
+				continue
+			}
+			if least == nil || len(u.informers) < len(least.informers) {
+				least = u
+			}
+		}
+	}
+	return least
 }
 
 // spread is how long to wait with the first dial.
@@ -130,8 +216,14 @@ func (r *rumours) withdraw(from, id instanceID) {
 	}
 }
 
-// silence forgets all that an informer has claimed: its link is gone.
+// silence forgets all that an informer has claimed: its link is gone. What
+// others say of it matters again.
 func (r *rumours) silence(from instanceID) {
+	for _, u := range r.all {
+		if u.id == from {
+			r.settle(u)
+		}
+	}
 	in := r.informers[from]
 	if in == nil {
 		return
@@ -140,23 +232,50 @@ func (r *rumours) silence(from instanceID) {
 	for id := range in.of {
 		r.unclaim(in, id)
 	}
+	if len(r.left) >= maxLeft {
+		r.left = slices.Delete(r.left, 0, 1)
+	}
+	r.left = append(r.left, in.purse)
 }
 
 func (r *rumours) unclaim(in *informer, id instanceID) {
-	for _, u := range in.of[id] {
-		i := slices.Index(u.informers, in)
-		u.informers = slices.Delete(u.informers, i, i+1)
-		in.claims--
-		r.prune(u)
+	for us := in.of[id]; len(us) > 0; us = in.of[id] {
+		r.disown(in, us[0])
 	}
-	delete(in.of, id)
 }
 
-// prune forgets what nobody claims and nobody has lost.
-func (r *rumours) prune(u *rumour) {
-	if len(u.informers) == 0 && u.lostUntil.IsZero() && !u.dialling {
+// disown takes one claim from an informer.
+func (r *rumours) disown(in *informer, u *rumour) {
+	u.informers = without(u.informers, in)
+	if in.of[u.id] = without(in.of[u.id], u); len(in.of[u.id]) == 0 {
+		delete(in.of, u.id)
+	}
+	in.claims--
+	r.settle(u)
+}
+
+func without[T comparable](all []T, one T) []T {
+	i := slices.Index(all, one)
+	return slices.Delete(all, i, i+1)
+}
+
+// settle plans what to do with a rumour after it has changed, and forgets what
+// nobody claims and nobody has lost.
+func (r *rumours) settle(u *rumour) {
+	u.leave()
+	isLost := !u.lostUntil.IsZero()
+	if len(u.informers) == 0 && !isLost && !u.dialling {
 		delete(r.all, keyOf(u.id, u.addrs))
 	}
+	if u.dialling || !isLost && (len(u.informers) == 0 || u.failures >= learnedFailures) {
+		r.agenda.remove(u)
+		return
+	}
+	at := u.next
+	if owned := u.asked.Add(ownerTime); owned.After(at) && !u.asked.IsZero() {
+		at = owned
+	}
+	r.agenda.put(u, at)
 }
 
 // lose notes that a peer was lost, and is to be dialled until the time given.
@@ -171,6 +290,7 @@ func (r *rumours) lose(id instanceID, addrs []string, until, now time.Time) {
 		r.lost++
 	}
 	u.lostUntil, u.failures, u.next = until, 0, now.Add(r.lostPause(1))
+	r.settle(u)
 	for r.lost > maxLost {
 		r.forgetOldest()
 	}
@@ -202,7 +322,19 @@ func (r *rumours) found(u *rumour) {
 		u.lostUntil = time.Time{}
 		r.lost--
 	}
-	r.prune(u)
+	r.settle(u)
+}
+
+// giveUp stops looking for the peers that were lost at an address, and returns
+// them.
+func (r *rumours) giveUp(addr string) (ids []instanceID) {
+	for _, u := range r.all {
+		if !u.lostUntil.IsZero() && slices.Contains(u.addrs, addr) {
+			ids = append(ids, u.id)
+			r.found(u)
+		}
+	}
+	return ids
 }
 
 // linked notes that an instance is linked here. Who was lost at its addresses is
@@ -220,6 +352,7 @@ func (r *rumours) wanted(addr string, now time.Time) {
 	for _, u := range r.all {
 		if slices.Contains(u.addrs, addr) {
 			u.asked = now
+			r.settle(u)
 		}
 	}
 }
@@ -227,83 +360,276 @@ func (r *rumours) wanted(addr string, now time.Time) {
 // due returns what to dial now, among those that skip leaves, and when to ask
 // again; zero if there is nothing to wait for.
 func (r *rumours) due(now time.Time, skip func(*rumour) bool) (dials []*rumour, next time.Time) {
-	for _, u := range r.all {
+	for len(r.agenda) > 0 && !r.agenda[0].at.After(now) {
+		u := r.agenda[0]
 		if !u.lostUntil.IsZero() && !u.lostUntil.After(now) {
 			r.found(u)
-		}
-		if u.dialling || skip(u) || u.lostUntil.IsZero() && (len(u.informers) == 0 || u.failures >= learnedFailures) {
 			continue
 		}
-		at := u.next
-		if owned := u.asked.Add(ownerTime); owned.After(at) && !u.asked.IsZero() {
-			at = owned
+		line := u.line
+		if wait := r.consider(u, now, skip); wait > 0 {
+			r.agenda.put(u, now.Add(wait))
+		} else {
+			u.dialling = true
+			dials = append(dials, u)
+			r.agenda.remove(u)
+			line = u.paidBy
 		}
-		if !at.After(now) {
-			if at = r.pay(u, now); !at.After(now) {
-				u.dialling = true
-				dials = append(dials, u)
-				continue
-			}
+		if u.line == nil {
+			r.callNext(line, now)
 		}
-		next = soonest(next, at)
+	}
+	if len(r.agenda) > 0 {
+		next = r.agenda[0].at
 	}
 	slices.SortFunc(dials, func(a, b *rumour) int { return cmp.Compare(a.addrs[0], b.addrs[0]) })
 	return dials, next
 }
 
-// pay finds an informer who can pay for the dial of a rumour, and returns when
-// one can. What was lost costs nothing: it had proved itself.
-func (r *rumours) pay(u *rumour, now time.Time) (at time.Time) {
-	if u.paidBy = nil; !u.lostUntil.IsZero() {
-		return now
+// consider pays for the dial of a rumour, if there is to be one now, or returns
+// when to look at it again.
+func (r *rumours) consider(u *rumour, now time.Time, skip func(*rumour) bool) (wait time.Duration) {
+	u.leave()
+	u.paidBy, u.tries = nil, u.addrs
+	switch {
+	case skip(u):
+		return skipPause
+	case !u.lostUntil.IsZero():
+		return 0 // costs nothing: it had proved itself
 	}
-	for _, in := range u.informers {
-		wait := time.Second // the end of a dial asks again, too
-		if in.open < learnedMost {
-			wait = in.tokens.take(u.price(), now)
-		}
-		if wait == 0 {
-			in.open++
-			u.paidBy = in
-			return now
-		}
-		at = soonest(at, now.Add(wait))
+	u.tries = r.doubts.leave(u.addrs, now)
+	if len(u.tries) == 0 {
+		return doubtTime
 	}
-	return at
+	return u.pay(now)
 }
 
-// price is what dialling all of its addresses costs.
-func (u *rumour) price() float64 { return float64(len(u.addrs)) }
+// pay finds an informer who can pay for the dial of a rumour, or the line in
+// which it has the shortest wait.
+func (u *rumour) pay(now time.Time) (shortest time.Duration) {
+	var line *purse
+	for _, in := range u.informers {
+		wait := in.take(u.price(), now)
+		if wait == 0 {
+			u.paidBy = in.purse
+			return 0
+		}
+		if wait += in.queue(); line == nil || wait < shortest {
+			line, shortest = in.purse, wait
+		}
+	}
+	u.line = line
+	line.line[u] = true
+	return shortest
+}
+
+// callNext has one who waits for a purse look whether it can pay now. If so, it
+// calls the next in its turn: so not all have to ask whenever a token comes.
+func (r *rumours) callNext(p *purse, now time.Time) {
+	if p == nil {
+		return
+	}
+	for u := range p.line {
+		r.agenda.put(u, now)
+		return
+	}
+}
+
+// leave takes a rumour out of the line in which it waits.
+func (u *rumour) leave() {
+	if u.line != nil {
+		delete(u.line.line, u)
+		u.line = nil
+	}
+}
+
+// price is what dialling its addresses costs.
+func (u *rumour) price() float64 { return float64(len(u.tries)) }
 
 // dialled notes how a dial has ended: whether the instance is linked now, and
 // if not, whether it never will be.
 func (r *rumours) dialled(u *rumour, linked, never bool, now time.Time) {
 	u.dialling = false
-	if in := u.paidBy; in != nil {
-		in.open--
-		if linked {
-			in.tokens.giveBack(u.price())
-		}
-		u.paidBy = nil
-	}
 	switch {
 	case linked:
 		u.failures = 0
-		r.found(u)
+		r.doubts.clear(u.tries)
 	case never:
 		u.failures = learnedFailures
-		r.found(u)
 	default:
 		u.failures++
 		u.next = now.Add(r.lostPause(u.failures))
-		r.prune(u)
+	}
+	if p := u.paidBy; p != nil {
+		u.paidBy = nil
+		p.open--
+		if linked {
+			p.tokens.giveBack(u.price())
+		} else {
+			r.doubts.failed(u, p.place, never, now)
+		}
+		r.callNext(p, now)
+	}
+	if linked || never {
+		r.found(u)
+	} else {
+		r.settle(u)
 	}
 }
 
-// soonest is the earlier of two times of which zero is none.
-func soonest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
+// A purse pays for the dials at an informer's word: so many may be under way,
+// and the tokens come back when one is proved.
+type purse struct {
+	place  netip.Prefix // where the informer is linked from
+	open   int          // dials under way
+	tokens bucket
+	line   map[*rumour]bool // who waits for it to be filled
+}
+
+func newPurse(place netip.Prefix, now time.Time) *purse {
+	return &purse{place: place, tokens: newBucket(learnedMost, learnedPerSec, now), line: map[*rumour]bool{}}
+}
+
+// take pays for a dial, or says how long it is until it may.
+func (p *purse) take(price float64, now time.Time) (wait time.Duration) {
+	if p.open >= learnedMost {
+		return time.Second // the end of a dial calls the next, too
 	}
-	return a
+	if wait = p.tokens.take(price, now); wait == 0 {
+		p.open++
+	}
+	return wait
+}
+
+// queue is about how long those who wait will take.
+func (p *purse) queue() time.Duration {
+	return time.Duration(len(p.line)) * time.Second / learnedPerSec
+}
+
+// full reports whether a purse is as good as a new one.
+func (p *purse) full(now time.Time) bool {
+	p.tokens.fill(now)
+	return p.open == 0 && p.tokens.tokens >= p.tokens.most
+}
+
+// doubts are the addresses that were dialled at hearsay in vain. They outlive
+// what was said, so that to say it again, or of another instance, changes
+// nothing. They are kept in two generations, each for [doubtTime] at most: a
+// doubt lasts for one to two of these, or until many others are newer.
+type doubts struct {
+	young, old map[string]*doubt
+	since      time.Time // when young began
+}
+
+type doubt struct {
+	failures int
+	places   []netip.Prefix // of those who have named the address
+}
+
+func (d *doubt) named(place netip.Prefix) {
+	if !slices.Contains(d.places, place) && len(d.places) < maxDoubtersOf {
+		d.places = append(d.places, place)
+	}
+}
+
+func (ds *doubts) of(addr string, now time.Time) *doubt {
+	switch age := now.Sub(ds.since); {
+	case age >= 2*doubtTime:
+		ds.young, ds.old, ds.since = map[string]*doubt{}, nil, now
+	case age >= doubtTime || len(ds.young) >= maxDoubts:
+		ds.young, ds.old, ds.since = map[string]*doubt{}, ds.young, now
+	}
+	if d := ds.young[addr]; d != nil {
+		return d
+	}
+	return ds.old[addr]
+}
+
+// leave returns those of the addresses that may be dialled.
+func (ds *doubts) leave(addrs []string, now time.Time) (left []string) {
+	for _, addr := range addrs {
+		if d := ds.of(addr, now); d == nil || d.failures < learnedFailures {
+			left = append(left, addr)
+		}
+	}
+	return left
+}
+
+// vouch notes that an address is named from a place: if that is a new one, its
+// word is as good as the first.
+func (ds *doubts) vouch(addr string, place netip.Prefix, now time.Time) {
+	d := ds.of(addr, now)
+	if d == nil || slices.Contains(d.places, place) || len(d.places) >= maxDoubtersOf {
+		return
+	}
+	d.named(place)
+	d.failures = 0
+}
+
+// failed notes that a dial was in vain that a place has paid for.
+func (ds *doubts) failed(u *rumour, paid netip.Prefix, never bool, now time.Time) {
+	for _, addr := range u.tries {
+		d := ds.of(addr, now)
+		if d == nil {
+			d = &doubt{}
+		}
+		d.named(paid)
+		for _, in := range u.informers {
+			d.named(in.place)
+		}
+		if d.failures++; never {
+			d.failures = learnedFailures
+		}
+		delete(ds.old, addr)
+		ds.young[addr] = d
+	}
+}
+
+// clear forgets the doubts of addresses that have led to a link.
+func (ds *doubts) clear(addrs []string) {
+	for _, addr := range addrs {
+		delete(ds.young, addr)
+		delete(ds.old, addr)
+	}
+}
+
+// An agenda is a heap of rumours, of which the first is the one to look at next.
+type agenda []*rumour
+
+// put has a rumour looked at at a time.
+func (a *agenda) put(u *rumour, at time.Time) {
+	if u.at = at; u.index == 0 {
+		heaps.Push(a, u)
+	} else {
+		heaps.Fix(a, u.index-1)
+	}
+}
+
+func (a *agenda) remove(u *rumour) {
+	if u.index > 0 {
+		heaps.Remove(a, u.index-1)
+	}
+}
+
+// Len, Less, Swap, Push and Pop are for package heap.
+func (a *agenda) Len() int           { return len(*a) }
+func (a *agenda) Less(i, j int) bool { return (*a)[i].at.Before((*a)[j].at) }
+func (a *agenda) Swap(i, j int) {
+	us := *a
+	us[i], us[j] = us[j], us[i]
+	us[i].index, us[j].index = i+1, j+1
+}
+
+func (a *agenda) Push(u any) {
+	r := u.(*rumour)
+	*a = append(*a, r)
+	r.index = len(*a)
+}
+
+func (a *agenda) Pop() any {
+	last := len(*a) - 1
+	u := (*a)[last]
+	(*a)[last] = nil
+	*a, u.index = (*a)[:last], 0
+	return u
 }

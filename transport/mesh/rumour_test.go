@@ -3,6 +3,7 @@ package mesh
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -46,8 +47,11 @@ func (w *whisper) hear(from, i int, addrs ...string) bool {
 	if len(addrs) == 0 {
 		addrs = []string{addrOf(i, true)}
 	}
-	return w.claim(instance(from), instance(i), addrs, 1, w.now)
+	return w.claim(w.informer(instance(from), placeAt(from), w.now), instance(i), addrs, 1, w.now)
 }
+
+// placeAt is where the i-th informer is.
+func placeAt(i int) netip.Prefix { return placeOf(hostIP(i)) }
 
 func (w *whisper) unhear(from, i int) { w.withdraw(instance(from), instance(i)) }
 func (w *whisper) mute(from int)      { w.silence(instance(from)) }
@@ -183,10 +187,18 @@ func TestRumours(t *testing.T) {
 		{"what is skipped waits", func(w *whisper) {
 			w.hear(1, 9)
 			dials, next := w.due(w.now, func(u *rumour) bool { return u.id == instance(9) })
-			if len(dials) > 0 || !next.IsZero() {
-				w.t.Errorf("dials %d, next %s", len(dials), next)
+			if len(dials) > 0 || !next.Equal(w.now.Add(skipPause)) {
+				w.t.Errorf("dials %d, next after %s", len(dials), next.Sub(w.now))
 			}
+			w.want("before it is looked at again")
+			w.pass(skipPause)
 			w.want("when it isn't any more", 9)
+		}},
+		{"what is skipped is dialled once its peer is gone", func(w *whisper) {
+			w.hear(1, 9)
+			w.due(w.now, func(u *rumour) bool { return u.id == instance(9) })
+			w.mute(9)
+			w.want("at once", 9)
 		}},
 	}
 	for _, tt := range tests {
@@ -215,9 +227,37 @@ func TestRumoursGiveUp(t *testing.T) {
 		{"for good", func(*whisper) {}, 0},
 		{"though it is said again", func(w *whisper) { w.hear(1, 9) }, 0},
 		{"until somebody else says it", func(w *whisper) { w.hear(2, 9) }, learnedFailures},
+		{"though its informer says it anew", func(w *whisper) { w.unhear(1, 9); w.hear(1, 9) }, 0},
+		{"though its informer links anew", func(w *whisper) { w.mute(1); w.hear(1, 9) }, 0},
+		{"though it is said of others at the address", func(w *whisper) {
+			for i := range 50 {
+				w.hear(1, 10+i, addrOf(9, true))
+			}
+		}, 0},
+		{"though another instance of the place says it", func(w *whisper) {
+			w.claim(w.informer(instance(2), placeAt(1), w.now), instance(8), []string{addrOf(9, true)}, 1, w.now)
+		}, 0},
+		{"though two who have said it go on", func(w *whisper) {
+			w.hear(2, 9)
+			w.failOften()
+			for range 10 {
+				w.unhear(1, 9)
+				w.hear(1, 9)
+				w.unhear(2, 9)
+				w.hear(2, 9)
+			}
+		}, 0},
+		{"but for another address that it has", func(w *whisper) { w.hear(1, 8, addrOf(9, true), addrOf(8, true)) }, learnedFailures},
+		{"until it is said anew after a time", func(w *whisper) {
+			w.pass(2 * doubtTime)
+			w.unhear(1, 9)
+			w.hear(1, 9)
+		}, learnedFailures},
 		{"until it was linked and lost", func(w *whisper) {
 			u := w.all[keyOf(instance(9), []string{addrOf(9, true)})]
-			w.lose(u.id, u.addrs, w.now.Add(time.Second), w.now)
+			w.lose(u.id, u.addrs, w.now.Add(time.Minute), w.now)
+			w.pass(lostPauseMin)
+			w.succeed(w.want("lost", 9))
 		}, learnedFailures},
 	}
 	for _, tt := range tests {
@@ -268,7 +308,7 @@ func TestRumoursSpread(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWhisper(t, 100)
 			w.random = func() float64 { return tt.random }
-			w.claim(instance(1), instance(9), []string{addrOf(9, tt.first)}, tt.crowd, w.now)
+			w.claim(w.informer(instance(1), placeAt(1), w.now), instance(9), []string{addrOf(9, tt.first)}, tt.crowd, w.now)
 			_, next := w.due(w.now.Add(-time.Second), func(*rumour) bool { return false })
 			if got := next.Sub(w.now); got > tt.want || got < tt.want-time.Microsecond {
 				t.Errorf("dialled after %s, want %s", got, tt.want)
@@ -551,11 +591,155 @@ func TestClaimsAreBounded(t *testing.T) {
 	w.check()
 }
 
+// TestRumoursAreBounded: when there are too many, those of the informer with
+// the most claims make room for one who has less than its share.
+func TestRumoursAreBounded(t *testing.T) {
+	const most = 12
+	w := newWhisper(t, most)
+	total := rumoursEach * most
+	for i := range total {
+		if !w.hear(1+i/most, 100+i) {
+			t.Fatalf("claim %d is refused", i)
+		}
+	}
+	taken := 0
+	for i := range most {
+		if w.hear(50, 1000+i) {
+			taken++
+		}
+		w.check()
+	}
+	if share := total / (rumoursEach + 1); taken != share {
+		t.Errorf("one more informer has %d claims, want its share of %d", taken, share)
+	}
+	if w.hear(1, 2000) {
+		t.Error("one who has its share is given more")
+	}
+	if len(w.all) != total {
+		t.Errorf("%d rumours are kept, want %d", len(w.all), total)
+	}
+	if !w.hear(51, 1000) {
+		t.Error("what others claim too is refused")
+	}
+	w.check()
+}
+
+// TestPursesOutliveTheirInformers: who links anew has what was left, and no
+// dials under way are forgotten; who has another place has a full one.
+func TestPursesOutliveTheirInformers(t *testing.T) {
+	w := newWhisper(t, 100)
+	dials, k := 0, 0
+	anew := func(from, place int, end func([]*rumour)) {
+		in := w.informer(instance(from), placeAt(place), w.now)
+		for range 2 * learnedMost {
+			k++
+			w.claim(in, instance(k), []string{addrOf(k, true)}, 1, w.now)
+		}
+		d := w.dials()
+		dials += len(d)
+		end(d)
+		w.mute(from)
+		w.check()
+	}
+	const seconds = 20
+	for i := range 10 * seconds {
+		anew(10_000+i%3, 1, w.fail)
+		w.pass(100 * time.Millisecond)
+	}
+	if want := learnedMost + learnedPerSec*seconds; dials > want || dials < want-2 {
+		t.Errorf("%d dials in %d s, want %d", dials, seconds, want)
+	}
+	for i := range 10 { // none ends
+		dials = 0
+		anew(10_000, 2, func([]*rumour) {})
+		if want := learnedMost; i == 0 && dials != want || i > 0 && dials > 0 {
+			t.Errorf("%d dials the %d. time", dials, i)
+		}
+		w.pass(time.Minute)
+	}
+	for i := range 2 * maxLeft {
+		anew(10_000, 100+i, w.succeed)
+		anew(10_000, 100+i, func([]*rumour) {})
+	}
+	if len(w.left) > maxLeft {
+		t.Errorf("%d purses are left, want at most %d", len(w.left), maxLeft)
+	}
+}
+
+// TestDoubtsAreBounded: they last a time, and the oldest go first.
+func TestDoubtsAreBounded(t *testing.T) {
+	var ds doubts
+	now := time.Unix(1_000_000, 0)
+	fail := func(i int) { ds.failed(&rumour{tries: []string{addrOf(i, true)}}, placeAt(1), true, now) }
+	trusted := func(i int) bool { return len(ds.leave([]string{addrOf(i, true)}, now)) > 0 }
+	for i := range 10 * maxDoubts {
+		fail(i)
+	}
+	if n := len(ds.young) + len(ds.old); n > 2*maxDoubts {
+		t.Errorf("%d are kept", n)
+	}
+	if trusted(10*maxDoubts-1) || !trusted(0) {
+		t.Error("the oldest is kept, or the newest isn't")
+	}
+	for i := range 2 * maxDoubtersOf {
+		ds.vouch(addrOf(10*maxDoubts-1, true), placeAt(i), now)
+	}
+	if n := len(ds.of(addrOf(10*maxDoubts-1, true), now).places); n != maxDoubtersOf {
+		t.Errorf("%d places of one are kept, want %d", n, maxDoubtersOf)
+	}
+	fail(7)
+	now = now.Add(doubtTime)
+	if trusted(7) {
+		t.Error("one is forgotten too early")
+	}
+	now = now.Add(doubtTime)
+	if !trusted(7) {
+		t.Error("one is kept too long")
+	}
+}
+
+// TestDueLooksAtFew: of many rumours that can't be paid for, or that are linked
+// already, only a few are looked at each time.
+func TestDueLooksAtFew(t *testing.T) {
+	const claims = 4000
+	tests := []struct {
+		name string
+		skip bool
+		most int // of looks in a second, when all were looked at once
+	}{
+		{"not paid for", false, claims / 50},
+		{"linked", true, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWhisper(t, claims)
+			for i := range claims {
+				w.hear(1, i)
+			}
+			looks := 0
+			skip := func(*rumour) bool { looks++; return tt.skip }
+			dials, _ := w.due(w.now, skip)
+			for range 10 {
+				w.fail(dials)
+				looks = 0
+				for range 10 {
+					w.pass(100 * time.Millisecond)
+					dials, _ = w.due(w.now, skip)
+				}
+				if looks > tt.most {
+					t.Errorf("%d of %d are looked at in a second, want %d at most", looks, claims, tt.most)
+				}
+			}
+			w.check()
+		})
+	}
+}
+
 // check compares what is counted with what is there.
 func (w *whisper) check() {
 	w.t.Helper()
-	lost := 0
-	claims, open := map[*informer]int{}, map[*informer]int{}
+	lost, planned := 0, 0
+	claims, open, lines := map[*informer]int{}, map[*purse]int{}, map[*purse]int{}
 	for key, u := range w.all {
 		if key != keyOf(u.id, u.addrs) {
 			w.t.Fatalf("%v is kept as %v", u, key)
@@ -578,25 +762,51 @@ func (w *whisper) check() {
 		if u.paidBy != nil && !u.dialling {
 			w.t.Fatalf("%v is paid for and not dialled", u)
 		}
+		planned += w.checkPlan(u)
+		if u.line != nil {
+			lines[u.line]++
+		}
 	}
-	if lost != w.lost || lost > maxLost {
-		w.t.Fatalf("%d are lost, counted are %d", lost, w.lost)
+	if lost != w.lost || lost > maxLost || planned != len(w.agenda) || len(w.all) > rumoursEach*w.most+lost {
+		w.t.Fatalf("%d of %d are lost, counted are %d; %d are planned, and %d on the agenda", lost, len(w.all), w.lost, planned, len(w.agenda))
+	}
+	for _, p := range w.left {
+		w.checkPurse(p, open[p], 0)
 	}
 	for id, in := range w.informers {
 		of := 0
 		for _, us := range in.of {
 			of += len(us)
 		}
-		if in.claims != claims[in] || of != claims[in] || in.open != open[in] || in.open > learnedMost || in.claims > w.most {
-			w.t.Fatalf("%s: counted are %d claims and %d open, there are %d and %d", id, in.claims, in.open, claims[in], open[in])
+		if in.claims != claims[in] || of != claims[in] || in.claims > w.most {
+			w.t.Fatalf("%s: counted are %d claims, there are %d", id, in.claims, claims[in])
 		}
-		if in.tokens.tokens < 0 || in.tokens.tokens > learnedMost {
-			w.t.Fatalf("%s has %v tokens", id, in.tokens.tokens)
-		}
+		w.checkPurse(in.purse, open[in.purse], lines[in.purse])
 		delete(claims, in)
 	}
 	if len(claims) > 0 {
 		w.t.Fatalf("%d informers are gone, and still claim something", len(claims))
+	}
+}
+
+// checkPlan checks that a rumour is on the agenda if there is something to do,
+// which it returns as a number.
+func (w *whisper) checkPlan(u *rumour) int {
+	w.t.Helper()
+	hopes := !u.lostUntil.IsZero() || len(u.informers) > 0 && u.failures < learnedFailures
+	if planned := u.index > 0; planned != (hopes && !u.dialling) || planned && w.agenda[u.index-1] != u {
+		w.t.Fatalf("%v is planned: %v", u, planned)
+	}
+	if u.line != nil && (!u.line.line[u] || u.index == 0) {
+		w.t.Fatalf("%v waits where nobody calls it", u)
+	}
+	return min(u.index, 1)
+}
+
+func (w *whisper) checkPurse(p *purse, open, waiting int) {
+	w.t.Helper()
+	if p.open != open || p.open > learnedMost || len(p.line) != waiting || p.tokens.tokens < 0 || p.tokens.tokens > learnedMost {
+		w.t.Fatalf("a purse has %v tokens, %d dials of %d, and %d of %d wait", p.tokens.tokens, p.open, open, len(p.line), waiting)
 	}
 }
 
