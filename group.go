@@ -143,6 +143,9 @@ func (g *group) carryOut(fx effects) {
 	for _, n := range fx.cuts {
 		g.sup.run(func() { g.disconnect(n) })
 	}
+	for _, n := range fx.forgets {
+		g.sup.run(func() { g.forget(n) })
+	}
 	if fx.list != nil {
 		g.sup.run(func() { g.list(*fx.list) })
 	}
@@ -177,6 +180,16 @@ func (g *group) connect(ctx context.Context, cancel context.CancelFunc, n Node) 
 		delete(g.cancels, n)
 		c.connected(now, n, canon, err)
 	})
+}
+
+// forget tells a transport that looks for nodes by itself.
+func (g *group) forget(n Node) {
+	_ = g.call(g.sup.ctx, "Forget("+string(n)+")", func(_ context.Context, t Transport) error {
+		if f, ok := t.(transport.Forgetter); ok {
+			f.Forget(n)
+		}
+		return nil
+	}) // a panic of it changes nothing here
 }
 
 func (g *group) disconnect(n Node) {

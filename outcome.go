@@ -212,6 +212,7 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	lost := slices.ContainsFunc(t.canon, func(n Node) bool { return !slices.Contains(canon, n) })
 	wasUp := t.up
 	t.canon, t.up = canon, len(canon) > 0
+	t.wasUp = t.wasUp || t.up
 	switch {
 	case t.up && !wasUp:
 		t.changed, t.attempts, t.err = now, 0, nil

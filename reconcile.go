@@ -66,6 +66,8 @@ type target struct {
 	attempts   int       // in vain, since it was last up
 	flaps      int       // links that broke soon after they came up
 	unlisted   bool      // its link has just gone without having been listed
+	wasUp      bool      // at any time
+	dropped    bool      // a source has given it up, not merely stopped to hint at it
 	err        error
 	next       time.Time // the next attempt; zero is never
 }
@@ -87,6 +89,7 @@ type effects struct {
 	dials   []Node
 	cancels []Node // attempts
 	cuts    []Node
+	forgets []Node // that were lost and aren't wanted any more
 	list    *listing
 	events  []Event // in order
 	wake    time.Time
@@ -147,6 +150,12 @@ func (c *core) expire(now time.Time) (next time.Time) {
 	}
 	for _, w := range c.wants {
 		next = earlier(next, w.expire(now, c.removeGrace, c.hintTTL, down))
+		for _, n := range w.dropped {
+			if t := c.targets[n]; t != nil {
+				t.dropped = true
+			}
+		}
+		w.dropped = nil
 	}
 	c.wants = slices.DeleteFunc(c.wants, func(w *wants) bool { return w.retired && len(w.answers) == 0 })
 	return next
@@ -185,7 +194,11 @@ func (c *core) retarget(now time.Time, fx *effects) {
 			fx.cancels = append(fx.cancels, n)
 		case !t.connecting && !held:
 			delete(c.targets, n)
+			if t.dropped && t.wasUp && !t.up {
+				fx.forgets = append(fx.forgets, n)
+			}
 		}
+		t.dropped = t.dropped && !held
 	}
 }
 

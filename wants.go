@@ -41,10 +41,11 @@ type wants struct {
 	topology string
 	answers  map[Node]*answer
 	hints    map[Node]*hint
-	failing  bool // the source has failed since it last answered well
-	broken   bool // it has failed since it last said anything
-	ended    bool // Run has returned nil
-	retired  bool // the topology is gone; what lingers still runs out
+	failing  bool   // the source has failed since it last answered well
+	broken   bool   // it has failed since it last said anything
+	ended    bool   // Run has returned nil
+	retired  bool   // the topology is gone; what lingers still runs out
+	dropped  []Node // that the source is known not to want any more; the core takes them
 }
 
 type answer struct {
@@ -73,6 +74,7 @@ func (w *wants) apply(now time.Time, c Change) {
 		for _, n := range c.Nodes {
 			delete(w.answers, n)
 			delete(w.hints, n)
+			w.dropped = append(w.dropped, n)
 		}
 	case Failed:
 		w.fail()
@@ -206,6 +208,7 @@ func (w *wants) expire(now time.Time, grace, ttl time.Duration, down func(Node) 
 			next = earlier(next, at)
 		} else {
 			delete(w.answers, n)
+			w.dropped = append(w.dropped, n)
 		}
 	}
 	if w.failing || w.ended {

@@ -4,8 +4,8 @@
 //
 // The default transport is package mesh; package memory is one for tests. A
 // transport of one's own implements [Transport], and, where it can, the
-// companions [Canonicalizer], [Notifier] and [Departer], which make healing
-// faster and counting exact:
+// companions [Canonicalizer], [Notifier], [Departer] and [Forgetter], which make
+// healing faster and counting exact:
 //
 //	type wires struct{ … }
 //
@@ -73,6 +73,13 @@ type Departer interface {
 	// announced that it leaves, or said that this node is unwanted. Such a
 	// node isn't redialled at once, but after a first delay. It must not block.
 	Departed(n Node) bool
+}
+
+// A Forgetter is a [Transport] that dials nodes by itself after they were lost.
+type Forgetter interface {
+	// Forget has it stop looking for n, of which the source has said that it is
+	// gone. It leaves links alone, and must not block.
+	Forget(n Node)
 }
 
 // What Connect may wrap, beside errors of the transport's own.

@@ -53,8 +53,9 @@ func (m *Mesh) accept(g *guest) {
 	defer cancel()
 	l, h, err := m.acceptInTurn(ctx, g)
 	if err == nil {
-		if !m.admit(l, h) {
-			m.abandon(l)
+		l.unasked = true
+		if refusal := m.admit(l, h); refusal != nil {
+			m.turnAway(l, refusal)
 		}
 		return
 	}
@@ -62,7 +63,7 @@ func (m *Mesh) accept(g *guest) {
 	if errors.Is(err, io.EOF) || m.ctx.Err() != nil {
 		return // as a health check that only connects, or this node's own end
 	}
-	if left, ok := m.refusals.due(kindOf(err), g.ip.String(), time.Now()); ok {
+	if left, ok := m.refusals.due(kindOf(err), g.place.String(), time.Now()); ok {
 		m.log.Warn("refused a connection", "remote", g.ip, "error", err, "repeated", left)
 	}
 }

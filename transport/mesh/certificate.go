@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,12 +20,29 @@ func checkTLS(c *tls.Config) error {
 		return errors.New(".InsecureSkipVerify is true and VerifyConnection is nil, so that every peer would be let in: leave it false, or set VerifyConnection")
 	case c.MaxVersion != 0 && c.MaxVersion < tls.VersionTLS13:
 		return fmt.Errorf(".MaxVersion is %s; want TLS 1.3, or zero", tls.VersionName(c.MaxVersion))
-	case c.GetConfigForClient == nil && c.ClientCAs == nil && !c.InsecureSkipVerify:
-		return errors.New(".ClientCAs is nil, so that a certificate of any public authority would be let in: set it to the authority of the cluster's certificates")
-	case c.GetConfigForClient == nil && len(c.Certificates) == 0 && c.GetCertificate == nil:
-		return errors.New(" has no certificate to accept peers with: set Certificates or GetCertificate")
-	case len(c.Certificates) == 0 && c.GetClientCertificate == nil:
+	case c.RootCAs == nil && !c.InsecureSkipVerify:
+		return errors.New(".RootCAs is nil, so that a certificate of any public authority would be taken for a node's: set it to the authority of the cluster's certificates")
+	}
+	if c.GetConfigForClient == nil { // which says what peers are accepted with
+		if err := checkAcceptTLS(c); err != nil {
+			return err
+		}
+	}
+	if len(c.Certificates) == 0 && c.GetClientCertificate == nil {
 		return errors.New(" has no certificate to dial peers with: set Certificates or GetClientCertificate")
+	}
+	return nil
+}
+
+// checkAcceptTLS checks what only the acceptor's side needs.
+func checkAcceptTLS(c *tls.Config) error {
+	switch {
+	case c.InsecureSkipVerify && c.VerifyConnection == nil:
+		return errors.New(".InsecureSkipVerify is true and VerifyConnection is nil")
+	case c.ClientCAs == nil && !c.InsecureSkipVerify:
+		return errors.New(".ClientCAs is nil, so that a certificate of any public authority would be let in: set it to the authority of the cluster's certificates")
+	case len(c.Certificates) == 0 && c.GetCertificate == nil:
+		return errors.New(" has no certificate to accept peers with: set Certificates or GetCertificate")
 	default:
 		return nil
 	}
@@ -44,21 +62,51 @@ func harden(c *tls.Config) *tls.Config {
 	if c.InsecureSkipVerify {
 		c.ClientAuth = tls.RequireAnyClientCert // VerifyConnection decides
 	}
-	if get := c.GetConfigForClient; get != nil {
-		c.GetConfigForClient = func(info *tls.ClientHelloInfo) (*tls.Config, error) {
-			other, err := get(info)
-			if err != nil || other == nil {
-				return nil, err
-			}
-			other = other.Clone()
-			other.GetConfigForClient = nil // isn't asked again
-			if err := checkTLS(other); err != nil {
-				return nil, fmt.Errorf("mesh: what Config.TLS.GetConfigForClient returned%w", err)
-			}
-			return harden(other), nil
+	if verify := c.VerifyConnection; verify != nil {
+		c.VerifyConnection = func(state tls.ConnectionState) error { return verdictOf(verify(state)) }
+	}
+	if verify := c.VerifyPeerCertificate; verify != nil {
+		c.VerifyPeerCertificate = func(raw [][]byte, chains [][]*x509.Certificate) error {
+			return verdictOf(verify(raw, chains))
 		}
 	}
+	if get := c.GetConfigForClient; get != nil {
+		c.GetConfigForClient = func(info *tls.ClientHelloInfo) (*tls.Config, error) { return hardenAnswer(c, get, info) }
+	}
 	return c
+}
+
+// hardenAnswer hardens what GetConfigForClient returns; nil means the base.
+func hardenAnswer(base *tls.Config, get func(*tls.ClientHelloInfo) (*tls.Config, error), info *tls.ClientHelloInfo) (*tls.Config, error) {
+	other, err := get(info)
+	if err != nil {
+		return nil, err
+	}
+	checked := base
+	if other != nil {
+		checked = other.Clone()
+		checked.GetConfigForClient = nil // isn't asked again
+	}
+	if err := checkAcceptTLS(checked); err != nil {
+		return nil, fmt.Errorf("mesh: what Config.TLS.GetConfigForClient returned%w", err)
+	}
+	if other == nil {
+		return nil, nil //nolint:nilnil // that means the base
+	}
+	return harden(checked), nil
+}
+
+// A verdictError is what a func of Config.TLS said against a certificate.
+type verdictError struct{ err error }
+
+func (e *verdictError) Error() string { return e.err.Error() }
+func (e *verdictError) Unwrap() error { return e.err }
+
+func verdictOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &verdictError{err}
 }
 
 // secretTLS is what a mesh without certificates uses. Verification is off on
@@ -109,19 +157,20 @@ func (m *Mesh) clientTLS(host string) *tls.Config {
 }
 
 // checkPeer asks the user whether a certificate belongs to the node that shows
-// it.
+// it, by each of the addresses that it claims.
 func (m *Mesh) checkPeer(s *session, h *hello) error {
 	if m.cfg.VerifyPeer == nil {
 		return nil
 	}
-	verdict, err := ask(m, "Config.VerifyPeer", func() error { return m.cfg.VerifyPeer(s.state, h.node) })
-	if err != nil {
-		return err
-	}
-	if err := verdict; err != nil {
-		return refuse(CodeTLS, "VerifyPeer refused the certificate of %s: %v", h.node, err)
-	}
-	return nil
+	verdict, err := ask(m, "Config.VerifyPeer", func() error {
+		for _, n := range h.nodes() {
+			if err := m.cfg.VerifyPeer(s.state, n); err != nil {
+				return refuse(CodeTLS, "VerifyPeer refused the certificate of %s: %v", n, err)
+			}
+		}
+		return nil
+	})
+	return cmp.Or(err, verdict)
 }
 
 // tlsRefusal makes a [RefusedError] of a TLS handshake that a side ended for
@@ -134,11 +183,24 @@ func (m *Mesh) tlsRefusal(err error) error {
 	if own, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return refuse(CodeTLS, "the peer's certificate: %v", own.Err)
 	}
+	if own, ok := errors.AsType[*verdictError](err); ok {
+		return refuse(CodeTLS, "Config.TLS refused the peer's certificate: %v", own.err)
+	}
 	// crypto/tls marks the other side's alerts so.
 	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" {
 		return &RefusedError{Code: CodeTLS, Reason: remote.Err.Error(), ByPeer: true}
 	}
 	return err
+}
+
+// certifies reports whether the peer's certificate is good for a host, where that
+// is what a dialler verifies.
+func (m *Mesh) certifies(l *link, host string) bool {
+	if m.cfg.TLS == nil || m.cfg.TLS.InsecureSkipVerify || m.cfg.TLS.ServerName != "" || l == nil {
+		return true
+	}
+	c, ok := l.conn.(*tls.Conn)
+	return ok && c.ConnectionState().PeerCertificates[0].VerifyHostname(host) == nil
 }
 
 // refuse makes this node's refusal.

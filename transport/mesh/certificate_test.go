@@ -9,6 +9,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -218,6 +219,7 @@ func TestBadTLSConfig(t *testing.T) {
 		want string
 	}{
 		{"unverified", change(func(c *tls.Config) { c.InsecureSkipVerify = true }), "Config.TLS.InsecureSkipVerify is true and VerifyConnection is nil"},
+		{"no authority to dial by", change(func(c *tls.Config) { c.RootCAs = nil }), "Config.TLS.RootCAs is nil"},
 		{"old", change(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), "Config.TLS.MaxVersion is TLS 1.2"},
 		{"no authority", change(func(c *tls.Config) { c.ClientCAs = nil }), "Config.TLS.ClientCAs is nil"},
 		{"no certificate", change(func(c *tls.Config) { c.Certificates = nil }), "Config.TLS has no certificate to accept peers with"},
@@ -253,3 +255,61 @@ func TestTheUsersConfigIsNotChanged(t *testing.T) {
 		t.Errorf("changed: %+v", c)
 	}
 }
+
+// TestGetConfigForClient: what it returns needs only what accepting needs, and nil
+// means the base, which then has to verify.
+func TestGetConfigForClient(t *testing.T) {
+	ours := newAuthority(t)
+	cert := ours.certificate(t, "a")
+	answer := func(c *tls.Config) func(*Config) {
+		base := ours.config(t, "a")
+		base.ClientCAs = nil
+		base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c, nil }
+		return certified(base)
+	}
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
+	b := listen(t, certified(ours.config(t, "b")))
+	if err := b.Connect(t.Context(), listen(t, answer(&tls.Config{ClientCAs: ours.pool, GetCertificate: get})).Self()); err != nil {
+		t.Errorf("what accepting needs: %v", err)
+	}
+	for name, c := range map[string]*tls.Config{"the base, which verifies nobody": nil, "one that verifies nobody": {GetCertificate: get}} {
+		if err := b.Connect(t.Context(), listen(t, answer(c)).Self()); err == nil {
+			t.Errorf("%s: linked", name)
+		}
+	}
+}
+
+// TestOwnVerdictIsARefusal: of a func of Config.TLS, too.
+func TestOwnVerdictIsARefusal(t *testing.T) {
+	ours := newAuthority(t)
+	revoked := errors.New("revoked")
+	strict := ours.config(t, "a")
+	strict.VerifyConnection = func(tls.ConnectionState) error { return revoked }
+	a, b := listen(t, certified(strict)), listen(t, certified(ours.config(t, "b")))
+	if err := a.Connect(t.Context(), b.Self()); !refusedWith(CodeTLS)(err) || errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "revoked") {
+		t.Errorf("got %v, want code %s and why", err, CodeTLS)
+	}
+}
+
+// TestVerifyPeerSeesEveryAddress: a member can't claim another's beside its own.
+func TestVerifyPeerSeesEveryAddress(t *testing.T) {
+	ours := newAuthority(t)
+	allowed := map[transport.Node]bool{}
+	verify := func(_ tls.ConnectionState, n transport.Node) error {
+		if !allowed[n] {
+			return errors.New("not its address")
+		}
+		return nil
+	}
+	a := listen(t, func(c *Config) { certified(ours.config(t, "a"))(c); c.VerifyPeer = verify })
+	c := listen(t, func(c *Config) {
+		certified(ours.config(t, "c"))(c)
+		c.Name, c.Advertise = "c", "127.0.0.1:1 127.0.0.1:2"
+	})
+	allowed["c@127.0.0.1:1"] = true
+	if err := c.Connect(t.Context(), a.Self()); !refusedWith(CodeTLS)(err) {
+		t.Errorf("got %v, want code %s", err, CodeTLS)
+	}
+}
+
+func loopbackOnly() []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }

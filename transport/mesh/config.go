@@ -43,7 +43,7 @@ const (
 	maxSubject     = 255
 )
 
-// Config sets up a [Mesh]. Only Secrets (or an explicit Insecure) has to be
+// Config sets up a [Mesh]. Only Secrets or TLS (or an explicit Insecure) has to be
 // given; every other field has a default that suits a data centre. Listen
 // copies what it needs and doesn't change it.
 type Config struct {
@@ -61,7 +61,7 @@ type Config struct {
 	// TLS has the nodes prove themselves by certificates, instead of Secrets or
 	// beside them. It is copied, and hardened: TLS 1.3 only, no session tickets,
 	// and both sides show a certificate that is verified, by ClientCAs and
-	// RootCAs. A dialler verifies the name that it dialled, or the address, or
+	// RootCAs, which both have to be set. A dialler verifies the name that it dialled, or the address, or
 	// ServerName if that is set. InsecureSkipVerify needs VerifyConnection,
 	// which then decides alone. To change certificates at run time, use the
 	// callbacks GetCertificate, GetClientCertificate and GetConfigForClient;
@@ -69,8 +69,9 @@ type Config struct {
 	TLS *tls.Config
 
 	// VerifyPeer ties a certificate to a node: an error refuses the link, and
-	// the peer is told its text. Both sides call it, from the goroutine of a
-	// handshake, several at once, once the peer has said who it is. Nil means
+	// the peer is told its text. Both sides call it for each address that the
+	// peer advertises, once it has said who it is, from goroutines of the mesh's
+	// own, several at once. Nil means
 	// that every certificate that is verified is good for every node. It needs
 	// TLS.
 	VerifyPeer func(state tls.ConnectionState, n transport.Node) error

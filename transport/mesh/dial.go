@@ -47,6 +47,9 @@ func (m *Mesh) connect(ctx context.Context, n transport.Node) error {
 	if err != nil {
 		return err
 	}
+	for _, t := range targets {
+		m.wanted(transport.Node(t.addr))
+	}
 	if _, ok := n.IP(); ok {
 		return m.connectTo(ctx, targets[0])
 	}
@@ -194,8 +197,12 @@ func (m *Mesh) connectTo(ctx context.Context, t target) error {
 	}
 	for {
 		m.mu.Lock()
-		if len(m.find(transport.Node(t.addr))) > 0 {
+		if found := m.find(transport.Node(t.addr)); len(found) > 0 {
+			l := found[0].active
 			m.mu.Unlock()
+			if t.host != "" && !m.certifies(l, t.host) { // as whoever dials it finds
+				return refuse(CodeTLS, "the certificate of %s isn't good for %q", t.addr, t.host)
+			}
 			return nil
 		}
 		a := m.dialling[t.addr]
@@ -268,7 +275,7 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 	if err != nil {
 		_ = conn.Close()
 		if refusal, ok := errors.AsType[*RefusedError](err); ok && refusal.Code == CodeDuplicate && !refusal.ByPeer {
-			return m.waitPeer(ctx, h.instance, t.addr)
+			return m.waitPeer(ctx, h.instance, t)
 		}
 		if cause := context.Cause(ctx); cause != nil {
 			return fmt.Errorf("mesh: handshake with %s: %w", t.addr, cause)
@@ -276,11 +283,12 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		return err
 	}
 	m.handshakes.Add(1)
-	if !m.admit(l, h) {
-		m.abandon(l)
-		return ErrDown
+	l.unasked = t.learned
+	if refusal := m.admit(l, h); refusal != nil {
+		m.turnAway(l, refusal)
+		return refusal
 	}
-	return m.waitUp(ctx, l, t.addr)
+	return m.waitUp(ctx, l, t)
 }
 
 // checkHost is the dialler's judgement of the node that it has reached.
@@ -295,7 +303,7 @@ func (m *Mesh) checkHost(ctx context.Context, t target, h *hello) error {
 	} else if m.tombstones.has(h.instance, time.Now()) {
 		return refuse(CodeUnwanted, "%s has disconnected %s", m.self.node, h.node)
 	}
-	return m.checkRoom(h)
+	return orNil(m.checkRoom(h))
 }
 
 // knownAs returns the hello of a peer, up or about to be; nil if there is none.
@@ -317,7 +325,7 @@ func (m *Mesh) linked(id instanceID) bool {
 }
 
 // waitPeer waits until a peer that was dialled at addr is up by whichever link.
-func (m *Mesh) waitPeer(ctx context.Context, id instanceID, addr string) error {
+func (m *Mesh) waitPeer(ctx context.Context, id instanceID, t target) error {
 	for {
 		changed := m.changed.Wait()
 		m.mu.Lock()
@@ -328,7 +336,9 @@ func (m *Mesh) waitPeer(ctx context.Context, id instanceID, addr string) error {
 		case p == nil:
 			return ErrDown
 		case up:
-			m.alias(addr, p.hello.node.Addr())
+			if !t.learned {
+				m.alias(t.addr, p.hello.node.Addr())
+			}
 			return nil
 		}
 		select {
@@ -341,12 +351,12 @@ func (m *Mesh) waitPeer(ctx context.Context, id instanceID, addr string) error {
 
 // waitUp waits for the side that decides to begin. A link that another one took
 // over is as good.
-func (m *Mesh) waitUp(ctx context.Context, l *link, addr string) error {
+func (m *Mesh) waitUp(ctx context.Context, l *link, t target) error {
 	select {
 	case <-l.began:
 	case <-l.done:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return m.waitPeer(ctx, l.peer.hello.instance, addr)
+	return m.waitPeer(ctx, l.peer.hello.instance, t)
 }

@@ -263,7 +263,7 @@ func TestIdleExactConns(t *testing.T) {
 	for i := range pairs {
 		pairs[i].exact, pairs[i].other = exactPair(t)
 	}
-	before := heap()
+	before := liveHeap()
 	for _, p := range pairs {
 		waiting.Add(1)
 		readers.Go(func() {
@@ -285,7 +285,7 @@ func TestIdleExactConns(t *testing.T) {
 		}
 	}
 	waiting.Wait()
-	if each := (heap() - before) / conns; each > len(readBuffer{})/2 {
+	if each := (liveHeap() - before) / conns; each > len(readBuffer{})/2 {
 		t.Errorf("each holds %d bytes", each)
 	}
 	for _, p := range pairs {
@@ -294,8 +294,8 @@ func TestIdleExactConns(t *testing.T) {
 	readers.Wait()
 }
 
-// heap is how many bytes are in use. A pool is empty after two collections.
-func heap() int {
+// liveHeap is how many bytes are in use. A pool is empty after two collections.
+func liveHeap() int {
 	runtime.GC()
 	runtime.GC()
 	var stats runtime.MemStats

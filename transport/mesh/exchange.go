@@ -120,7 +120,10 @@ func (m *Mesh) tellNow() {
 			continue // a link that begins tells all
 		}
 		for _, frame := range frames {
-			p.active.out.order(framePeers, frame)
+			if !p.active.out.order(framePeers, frame) {
+				m.drop(p, ReasonSilent, CodeSilent, "you read nothing")
+				break
+			}
 		}
 	}
 }

@@ -31,3 +31,13 @@ func (f FakeNet) Dials(i int, since time.Time) (n int) {
 
 // HostIP is the address of the i-th host.
 func HostIP(i int) netip.Addr { return hostIP(i) }
+
+// Cut cuts two hosts apart, until Heal.
+func (f FakeNet) Cut(i, j int) {
+	f.net.mu.Lock()
+	defer f.net.mu.Unlock()
+	f.net.cut[fakePair(hostIP(i), hostIP(j))] = true
+}
+
+// Heal joins all hosts again.
+func (f FakeNet) Heal() { f.net.heal() }

@@ -258,11 +258,19 @@ func (m *Mesh) checkGuest(ctx context.Context, s *session, h *hello) error {
 	if m.tombstones.has(h.instance, time.Now()) {
 		return refuse(CodeUnwanted, "%s has disconnected %s", m.self.node, h.node)
 	}
-	return m.checkRoom(h)
+	return orNil(m.checkRoom(h))
+}
+
+// orNil keeps no refusal from being an error that isn't nil.
+func orNil(r *RefusedError) error {
+	if r == nil {
+		return nil
+	}
+	return r
 }
 
 // checkRoom refuses a peer that is one too many. The caller holds mu.
-func (m *Mesh) checkRoom(h *hello) error {
+func (m *Mesh) checkRoom(h *hello) *RefusedError {
 	if m.peers[h.instance] == nil && len(m.peers) >= m.cfg.MaxPeers {
 		return refuse(CodeFull, "%s has %d peers, as many as Config.MaxPeers allows", m.self.node, len(m.peers))
 	}
@@ -287,53 +295,62 @@ func (m *Mesh) checkHello(ctx context.Context, h *hello) error {
 		if slices.Contains(m.self.addrs, a) {
 			return conflict(h, a, m.self)
 		}
-		if other := m.livingAt(ctx, a, h.instance); other != nil {
+		switch other, err := m.livingAt(ctx, a, h.instance); {
+		case err != nil:
+			return err
+		case other != nil:
 			return conflict(h, a, other)
 		}
 	}
 	return nil
 }
 
-func conflict(newcomer *hello, addr string, holder *hello) error {
+func conflict(newcomer *hello, addr string, holder *hello) *RefusedError {
 	return refuse(CodeAddressConflict,
 		"%s (instance %s) advertises %s, which %s (instance %s) has and answers at; give each node an address of its own (CLUSTER_ADVERTISE)",
 		newcomer.node, newcomer.instance, addr, holder.node, holder.instance)
 }
 
 // livingAt returns the hello of another instance that has the address and
-// answers a ping. One that doesn't is taken down, to make room.
-func (m *Mesh) livingAt(ctx context.Context, addr string, newcomer instanceID) *hello {
+// answers a ping. One that doesn't is taken down, to make room. Who has no time
+// to wait for the answer isn't told, and takes nobody down.
+func (m *Mesh) livingAt(ctx context.Context, addr string, newcomer instanceID) (*hello, error) {
 	m.mu.Lock()
 	p := m.byAddr[addr]
 	if p == nil || p.hello.instance == newcomer {
 		m.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	l := p.active
 	m.mu.Unlock()
-	if l == nil || l.answers(ctx) {
-		return p.hello
+	if l == nil {
+		return p.hello, nil
+	}
+	alive, err := l.answers(ctx)
+	if alive || err != nil {
+		return p.hello, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.peers[p.hello.instance] == p {
 		m.drop(p, ReasonReplaced, CodeAddressConflict, "another instance has taken the address "+addr)
 	}
-	return nil
+	return nil, nil
 }
 
 // answers pings the other end once.
-func (l *link) answers(ctx context.Context) bool {
+func (l *link) answers(ctx context.Context) (bool, error) {
 	pong := l.pongs.Wait()
 	l.out.urge(framePing, l.m.now())
 	late := time.NewTimer(conflictPing)
 	defer late.Stop()
 	select {
 	case <-pong:
-		return true
+		return true, nil
 	case <-l.done:
 	case <-late.C:
 	case <-ctx.Done():
+		return false, context.Cause(ctx)
 	}
-	return false
+	return false, nil
 }

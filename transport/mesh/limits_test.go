@@ -191,13 +191,13 @@ func TestAPlaceIsSlowed(t *testing.T) {
 		if n, most := len(turns)-guestsAtOnce-1, 2*guestsPerSecond; n > most || n < most*3/4 {
 			t.Errorf("%d have theirs in 2 s, want about %d", n, most)
 		}
-		before := len(turns)
-		for range 100 {
+		const proved = 100
+		for range proved {
 			w.proved(<-turns)
 		}
 		time.Sleep(time.Second)
-		if n, want := len(turns)+100-before, 100+guestsPerSecond; n > want || n < want*3/4 {
-			t.Errorf("%d have theirs after 100 were proved, want about %d", n, want)
+		if n, most := len(turns)+proved-guestsAtOnce-1, 3*guestsPerSecond+proved; n > most || n < most*3/4 {
+			t.Errorf("%d have theirs in 3 s in which %d were proved, want about %d", n, proved, most)
 		}
 		cancel()
 		synctest.Wait()

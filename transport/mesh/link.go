@@ -24,6 +24,7 @@ type link struct {
 	conn    net.Conn
 	ekm     []byte // what its proofs are bound to
 	dialled bool
+	unasked bool  // no caller of Connect dialled it
 	peer    *peer // set by admit, before the reader starts; nil during the handshake
 	out     outbox
 
@@ -31,10 +32,13 @@ type link struct {
 	asked atomic.Int64  // when a ping was last sent
 	rtt   atomic.Int64  // of the latest ping, in nanoseconds
 	pongs signal.Signal // rung at every pong
+	deaf  atomic.Bool   // its peer was taken down: nothing is delivered any more
 
 	began    chan struct{} // closed when this node has begun to send here
 	received chan struct{} // closed when nothing more will be delivered from here
 	done     chan struct{} // closed when the link has ended
+
+	opened, shutting bool // the reader's: begin has come, last has come
 
 	// The mesh's mu guards these.
 	turn     uint64 // the deciding side's count of links; 0 before it began
@@ -200,6 +204,9 @@ func (l *link) handle(t frameType, payload []byte) error {
 	if size, fixed := fixedSize(t); fixed && len(payload) != size {
 		return fmt.Errorf("%w: type %d with %d bytes, want %d", errMalformed, t, len(payload), size)
 	}
+	if (t == frameMessage || t == framePeers) && (!l.opened || l.shutting) {
+		return fmt.Errorf("%w: type %d before begin, or after last", errMalformed, t)
+	}
 	switch t {
 	case framePing:
 		l.out.urge(framePong, payload)
@@ -209,9 +216,11 @@ func (l *link) handle(t frameType, payload []byte) error {
 		}
 		l.pongs.Ring()
 	case frameBegin:
+		l.opened = true
 		before, turn := decodeBegin(payload)
 		return l.m.beginReceived(l, before, turn)
 	case frameLast:
+		l.shutting = true
 		l.m.lastReceived(l)
 	case framePeers:
 		return l.m.learn(l.peer, payload)
@@ -230,7 +239,9 @@ func (l *link) handle(t frameType, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		l.peer.in.deliver(subject, data)
+		if !l.deaf.Load() {
+			l.peer.in.deliver(subject, data)
+		}
 	default: // of the handshake, which is over
 	}
 	return nil

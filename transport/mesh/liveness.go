@@ -9,6 +9,10 @@ import (
 // so how exactly Heartbeat and DownAfter are kept.
 const checksPerHeartbeat = 10
 
+// checkAtLeast is the longest between two looks, however long a heartbeat is: a
+// proof that is due has its own time.
+const checkAtLeast = 500 * time.Millisecond
+
 // stallSlack is how late a check may run, beyond one interval, before the node
 // takes itself for stalled.
 const stallSlack = 500 * time.Millisecond
@@ -16,7 +20,7 @@ const stallSlack = 500 * time.Millisecond
 // watchLinks pings links that are silent and gives up those that stay so: one
 // timer for all.
 func (m *Mesh) watchLinks() {
-	interval := max(m.cfg.Heartbeat/checksPerHeartbeat, time.Millisecond)
+	interval := min(max(m.cfg.Heartbeat/checksPerHeartbeat, time.Millisecond), checkAtLeast)
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	last := m.elapsed()

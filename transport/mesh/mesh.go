@@ -37,6 +37,7 @@ var (
 	_ transport.Canonicalizer = (*Mesh)(nil)
 	_ transport.Notifier      = (*Mesh)(nil)
 	_ transport.Departer      = (*Mesh)(nil)
+	_ transport.Forgetter     = (*Mesh)(nil)
 )
 
 // A Mesh is this node's end of the links with all others. Make one with
@@ -298,15 +299,27 @@ func (m *Mesh) snapshotEvent() Event {
 
 // Disconnect ends the link with n, which is told that it is unwanted: that
 // instance is refused until Connect is called for it here, another instance has
-// its address, or an hour has passed.
+// its address, or an hour has passed. One that was lost isn't dialled any more.
 func (m *Mesh) Disconnect(_ context.Context, n transport.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := time.Now()
+	for _, id := range m.rumours.giveUp(n.Addr()) { // it isn't linked, and shall not be
+		m.tombstones.add(id, []string{n.Addr()}, now)
+	}
 	for _, p := range m.find(n) {
-		m.tombstones.add(p.hello.instance, p.hello.addrs, time.Now())
+		m.tombstones.add(p.hello.instance, p.hello.addrs, now)
 		m.drop(p, ReasonUnwanted, CodeUnwanted, "disconnected by "+string(m.self.node))
 	}
 	return nil
+}
+
+// Forget has the mesh stop looking for a node that was lost. A link with it, and
+// a dial of its own, are left as they are.
+func (m *Mesh) Forget(n transport.Node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rumours.giveUp(n.Addr())
 }
 
 // Handle sets the handler of a subject, in place of the one before; nil removes

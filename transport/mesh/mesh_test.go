@@ -341,7 +341,7 @@ func TestFormsWithOneHandshakeAPair(t *testing.T) {
 	const n = 50
 	meshes := make([]*Mesh, n)
 	for i := range meshes {
-		meshes[i] = listen(t, func(c *Config) { c.HandshakeTimeout = patience })
+		meshes[i] = listen(t, func(c *Config) { c.HandshakeTimeout = 3 * patience })
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()

@@ -180,3 +180,53 @@ func TestOneSidedWantSettles(t *testing.T) {
 		wantNodes(t, "both want it again", a, 1)
 	})
 }
+
+// saying is a strategy that says what it is told to.
+type saying chan func(*cluster.Roster)
+
+func (s saying) Run(ctx context.Context, r *cluster.Roster) error {
+	for {
+		select {
+		case say := <-s:
+			say(r)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// TestRemovedWhileLost: a node of which the source says that it is gone isn't
+// looked for by the mesh either; one that was merely heard of is.
+func TestRemovedWhileLost(t *testing.T) {
+	tests := []struct {
+		name       string
+		found, say func(*cluster.Roster)
+		dialled    bool
+	}{
+		{"removed", func(r *cluster.Roster) { r.Replace([]cluster.Node{node(1)}) }, func(r *cluster.Roster) { r.Remove(node(1)) }, false},
+		{"missing", func(r *cluster.Roster) { r.Replace([]cluster.Node{node(1)}) }, func(r *cluster.Roster) { r.Replace(nil) }, false},
+		{"a hint that runs out", func(r *cluster.Roster) { r.Add(node(1)) }, func(r *cluster.Roster) { r.Add() }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net, z, source := mesh.NewFakeNet(), &zone{}, make(saying)
+				sup := supervise(t, net, 0, z, cluster.Topology{Name: "web", Strategy: source})
+				net.Listen(t, 1, func(c *mesh.Config) { c.ForgetAfter = -1 })
+				source <- tt.found
+				time.Sleep(time.Second)
+				wantNodes(t, "found", sup, 1)
+				net.Cut(0, 1)
+				time.Sleep(time.Minute)
+				source <- tt.say
+				time.Sleep(time.Hour)
+				since := time.Now()
+				time.Sleep(10 * time.Minute)
+				if n := net.Dials(1, since); (n > 0) != tt.dialled {
+					t.Errorf("%d dials in 10 minutes, want some: %v", n, tt.dialled)
+				}
+				net.Heal()
+			})
+		})
+	}
+}

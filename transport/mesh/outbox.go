@@ -8,8 +8,12 @@ import (
 // keepBuffer is the largest buffer that an outbox keeps while it is idle.
 const keepBuffer = 4 << 10
 
-// maxControl is how many bytes of control frames may wait.
-const maxControl = 64 << 10
+const (
+	// maxControl is how many bytes of control frames may wait.
+	maxControl = 64 << 10
+	// maxOrdered is how many bytes may wait beyond the messages' limit.
+	maxOrdered = 1 << 20
+)
 
 var (
 	errRetired = errors.New("mesh: another link has taken over")
@@ -58,15 +62,20 @@ func (o *outbox) send(subject string, data []byte) (wait <-chan struct{}, err er
 	return nil, nil
 }
 
-// order queues a frame that keeps its place among the messages.
-func (o *outbox) order(t frameType, payload []byte) {
+// order queues a frame that keeps its place among the messages. It reports false
+// if so much waits that the peer can't be reading.
+func (o *outbox) order(t frameType, payload []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil || o.last {
-		return
+	switch {
+	case o.err != nil || o.last:
+		return true // another link has all
+	case len(o.messages) >= o.limit+maxOrdered:
+		return false
 	}
 	o.messages = appendFrame(o.messages, t, payload)
 	o.kick()
+	return true
 }
 
 // urge queues a frame that goes before the messages. It is left out if the peer

@@ -118,24 +118,22 @@ func cloneMeta(meta map[string]string) map[string]string {
 	return maps.Clone(meta)
 }
 
-// admit takes a link that both sides have proved. It returns false if the mesh
-// is closed, or if another instance got the peer's address meanwhile, or another
-// node its instance.
-func (m *Mesh) admit(l *link, h *hello) bool {
+// maxPairLinks is how many links a pair may have, of which all but one are about
+// to end: far more than two nodes that dial each other come to.
+const maxPairLinks = 16
+
+// admit takes a link that both sides have proved, unless something came between
+// since the handshake's own checks.
+func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || l.ended {
-		return false
+		return refuse(CodeLeft, "%s leaves", m.self.node)
 	}
-	for _, a := range h.addrs {
-		if other := m.byAddr[a]; other != nil && other.hello.instance != h.instance {
-			return false
-		}
+	if err := m.checkAgain(l, h); err != nil {
+		return err
 	}
 	p := m.peers[h.instance]
-	if p != nil && !p.hello.sameNode(h) {
-		return false
-	}
 	if p == nil {
 		p = &peer{hello: h}
 		p.in = inbox{m: m, from: h.node}
@@ -153,7 +151,34 @@ func (m *Mesh) admit(l *link, h *hello) bool {
 		m.begin(p, l, m.begins)
 	}
 	m.run(l.read)
-	return true
+	return nil
+}
+
+// checkAgain looks at what may have changed during a handshake. The caller holds
+// mu.
+func (m *Mesh) checkAgain(l *link, h *hello) *RefusedError {
+	for _, a := range h.addrs {
+		if other := m.byAddr[a]; other != nil && other.hello.instance != h.instance {
+			return conflict(h, a, other.hello)
+		}
+	}
+	p := m.peers[h.instance]
+	switch {
+	case p != nil && !p.hello.sameNode(h):
+		return refuse(CodeAddressConflict, "%s says that it is instance %s, which is %s", h.node, h.instance, p.hello.node)
+	case p != nil && len(p.links) >= maxPairLinks:
+		return refuse(CodeDuplicate, "%d links with %s exist", len(p.links), h.node)
+	case l.unasked && m.tombstones.has(h.instance, time.Now()):
+		return refuse(CodeUnwanted, "%s has disconnected %s", m.self.node, h.node)
+	}
+	return m.checkRoom(h)
+}
+
+// turnAway closes a link that wasn't admitted, and says why.
+func (m *Mesh) turnAway(l *link, why *RefusedError) {
+	_ = l.conn.SetDeadline(time.Now().Add(partTimeout))
+	_ = writeFrame(l.conn, frameClose, encodeReason(why.Code, why.Reason))
+	m.abandon(l)
 }
 
 // end forgets a link and closes its connection, which ends its reader or its
@@ -209,6 +234,7 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 	}
 	info := p.snapshot()
 	for _, l := range p.links {
+		l.deaf.Store(reason != ReasonLost && reason != ReasonSilent && reason != ReasonLeft)
 		l.out.close(code, sentence)
 		l.expire()
 	}

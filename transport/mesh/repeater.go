@@ -7,7 +7,7 @@ import (
 
 const (
 	repeatAfter = 10 * time.Minute
-	repeatKinds = 1024
+	repeatKinds = 256
 )
 
 // A repeater says when to log a thing again that happens over and over: what
@@ -39,14 +39,24 @@ func (r *repeater) due(what, whom string, now time.Time) (left int, ok bool) {
 		left, e.since, e.logged = e.since, 0, now
 		return left, true
 	}
-	if len(r.seen) >= repeatKinds {
+	if r.count(what) >= repeatKinds {
 		r.forget(now)
-		if len(r.seen) >= repeatKinds {
+		if r.count(what) >= repeatKinds {
 			return 0, false
 		}
 	}
 	r.seen[key] = &repeated{logged: now}
 	return 0, true
+}
+
+// count is how many a kind has: one that is caused at will hides no other.
+func (r *repeater) count(what string) (n int) {
+	for key := range r.seen {
+		if key[0] == what {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *repeater) forget(now time.Time) {

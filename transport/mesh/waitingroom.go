@@ -25,6 +25,8 @@ type guest struct {
 	ip    netip.Addr
 	place netip.Prefix
 	out   chan struct{} // closed when it is turned out
+
+	proved bool // the room's mu guards it
 }
 
 // A waitingRoom bounds the guests. Nobody is banned: those who come from one
@@ -37,13 +39,13 @@ type waitingRoom struct {
 
 	mu      sync.Mutex
 	closed  bool
-	guests  []*guest // the oldest first
+	guests  []*guest // the oldest first, and those who have just proved themselves
 	places  map[netip.Prefix]*place
 	present map[netip.Addr]int // guests, and those who have just proved themselves
 }
 
 type place struct {
-	guests int
+	guests int // that haven't proved themselves
 	tokens bucket
 }
 
@@ -100,13 +102,17 @@ func (w *waitingRoom) at(where netip.Prefix) *place {
 	return p
 }
 
-// busiest is the oldest guest of the place with the most.
+// busiest is the oldest guest of the place with the most, and if all have proved
+// themselves, the one who takes longest to say more.
 func (w *waitingRoom) busiest() *guest {
 	var worst *guest
 	for _, g := range w.guests {
-		if worst == nil || w.places[g.place].guests > w.places[worst.place].guests {
+		if !g.proved && (worst == nil || w.places[g.place].guests > w.places[worst.place].guests) {
 			worst = g
 		}
+	}
+	if worst == nil {
+		return w.guests[0]
 	}
 	return worst
 }
@@ -118,14 +124,15 @@ func (w *waitingRoom) turnOut(g *guest) {
 	w.forget(g)
 }
 
-func (w *waitingRoom) forget(g *guest) bool {
+func (w *waitingRoom) forget(g *guest) {
 	i := slices.Index(w.guests, g)
 	if i < 0 {
-		return false
+		return
 	}
 	w.guests = slices.Delete(w.guests, i, i+1)
-	w.places[g.place].guests--
-	return true
+	if !g.proved {
+		w.places[g.place].guests--
+	}
 }
 
 // turn waits until a guest's handshake may begin. Of those who wait, whoever
@@ -159,11 +166,14 @@ func (w *waitingRoom) tryTurn(g *guest) (wait time.Duration) {
 	return wait
 }
 
-// proved takes a guest out of the limits: it is no stranger any more.
+// proved notes that a guest is no stranger any more: it isn't slowed down, and
+// goes after those who are.
 func (w *waitingRoom) proved(g *guest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.forget(g) {
+	if slices.Contains(w.guests, g) && !g.proved {
+		g.proved = true
+		w.places[g.place].guests--
 		w.places[g.place].tokens.giveBack(1)
 	}
 }

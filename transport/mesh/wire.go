@@ -216,6 +216,21 @@ func decodeHello(payload []byte) (*hello, error) {
 	return h, h.check(node)
 }
 
+// nodes are the node by each of its addresses.
+func (h *hello) nodes() []transport.Node {
+	nodes := []transport.Node{h.node}
+	for _, a := range h.addrs {
+		n := transport.Node(a)
+		if name := h.node.Name(); name != "" {
+			n = transport.Node(name + "@" + a)
+		}
+		if n != h.node {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
 // sameNode reports whether two hellos of one instance are of one node: a member
 // that says another's instance, which all know, doesn't get its messages.
 func (h *hello) sameNode(other *hello) bool {
