@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	miekg "github.com/miekg/dns"
@@ -319,18 +318,4 @@ func (s Strategy) askResolver(ctx context.Context, query string) result {
 		res.none = fmt.Errorf("dns: Resolver for %q: no hosts", query)
 	}
 	return res
-}
-
-// side calls f with each number below n, side by side, a few at a time.
-func side(n int, f func(i int)) {
-	slots := make(chan struct{}, maxBeside)
-	var wait sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			f(i)
-		})
-	}
-	wait.Wait()
 }

@@ -15,12 +15,8 @@ import (
 	"github.com/libcluster-go/cluster"
 )
 
-const (
-	// maxChain is how many CNAMEs are followed.
-	maxChain = 8
-	// maxBeside is how many names are asked for at once.
-	maxBeside = 16
-)
+// maxChain is how many CNAMEs are followed.
+const maxChain = 8
 
 // An answer is what servers say that a name has of one type.
 type answer struct {
