@@ -35,25 +35,21 @@ func newServer(tb testing.TB, before ...string) *server {
 	return s
 }
 
-// start listens, at the same address as before.
+// start listens, at the same address as before. Nothing keeps the port free
+// meanwhile: while another's socket has it, start tries again.
 func (s *server) start() {
 	s.tb.Helper()
-	for again := s.addr != "127.0.0.1:0"; ; {
-		l, err := net.Listen("tcp", s.addr)
-		if err != nil {
-			s.tb.Fatal(err)
+	const bindWithin = 10 * time.Second
+	for began := time.Now(); ; {
+		err := s.bind()
+		if err == nil {
+			break
 		}
-		pc, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			_ = l.Close()
-			if again {
-				s.tb.Fatal(err)
-			}
-			continue // another's socket has this port
+		if time.Since(began) > bindWithin {
+			s.tb.Fatalf("%s has not become free for %s: %v", s.addr, bindWithin, err)
 		}
-		s.addr = l.Addr().String()
-		s.sockets = []*miekg.Server{{Listener: l, Handler: s}, {PacketConn: pc, Handler: s}}
-		break
+		wait := time.NewTimer(10 * time.Millisecond) // nothing tells when it is free
+		<-wait.C
 	}
 	for _, socket := range s.sockets {
 		ready := make(chan struct{})
@@ -61,6 +57,22 @@ func (s *server) start() {
 		go func() { _ = socket.ActivateAndServe() }() // until stop
 		<-ready
 	}
+}
+
+// bind takes the address by TCP and UDP.
+func (s *server) bind() error {
+	l, err := net.Listen("tcp", s.addr)
+	if err != nil {
+		return err
+	}
+	pc, err := net.ListenPacket("udp", l.Addr().String())
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	s.addr = l.Addr().String()
+	s.sockets = []*miekg.Server{{Listener: l, Handler: s}, {PacketConn: pc, Handler: s}}
+	return nil
 }
 
 func (s *server) stop() {

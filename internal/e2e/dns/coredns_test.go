@@ -33,6 +33,7 @@ type coreDNS struct {
 	dir    string
 	serial int // of the zone
 	cmd    *exec.Cmd
+	exited chan struct{} // is closed when the process has
 	log    bytes.Buffer
 }
 
@@ -109,26 +110,46 @@ func (c *coreDNS) zone(records string) {
 	c.write("zone", fmt.Sprintf("$ORIGIN test.\n@ 1 IN SOA ns admin %d 60 60 60 1\n@ 1 IN NS ns\nns 1 IN A 127.0.0.1\n%s", c.serial, records))
 }
 
-// start starts the process, and returns once it serves.
+// start starts the process, and returns once it serves. Nothing keeps the port
+// free for it: while another's socket has that, it is started again and again.
 func (c *coreDNS) start() {
+	c.tb.Helper()
+	c.launch()
+	c.await("an answer", func(m *miekg.Msg) bool {
+		select {
+		case <-c.exited:
+			c.launch()
+			return false
+		default:
+			return m != nil
+		}
+	})
+}
+
+// launch starts the process.
+func (c *coreDNS) launch() {
 	c.tb.Helper()
 	program := os.Getenv(variable)
 	if program == "" {
 		c.tb.Fatalf("%s is not set to the program coredns of this module: .ci/dns builds it and does", variable)
 	}
-	c.cmd = exec.CommandContext(context.Background(), program, "-conf", "Corefile")
-	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = c.dir, &c.log, &c.log
-	if err := c.cmd.Start(); err != nil {
+	cmd, exited := exec.CommandContext(context.Background(), program, "-conf", "Corefile"), make(chan struct{})
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, &c.log, &c.log
+	if err := cmd.Start(); err != nil {
 		c.tb.Fatal(err)
 	}
-	c.await("an answer", func(*miekg.Msg) bool { return true })
+	c.cmd, c.exited = cmd, exited
+	go func() { // until stop
+		_ = cmd.Wait()
+		close(exited)
+	}()
 }
 
 // stop ends the process, like a machine that is gone: nothing is said.
 func (c *coreDNS) stop() {
 	if c.cmd != nil {
 		_ = c.cmd.Process.Kill()
-		_ = c.cmd.Wait()
+		<-c.exited
 		c.cmd = nil
 	}
 }
@@ -139,15 +160,19 @@ func (c *coreDNS) ask(network, name string, kind uint16) (*miekg.Msg, error) {
 	m := new(miekg.Msg).SetQuestion(name, kind)
 	m.SetEdns0(1232, false)
 	answer, _, err := client.Exchange(m, c.addr)
-	return answer, err
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
 }
 
-// await asks for the zone's SOA until the answer is as it should be.
+// await asks for the zone's SOA until the answer, nil if there is none, is as it
+// should be.
 func (c *coreDNS) await(what string, met func(*miekg.Msg) bool) {
 	c.tb.Helper()
 	for began := time.Now(); ; {
 		m, err := c.ask("udp", "test.", miekg.TypeSOA)
-		if err == nil && met(m) {
+		if met(m) {
 			return
 		}
 		if time.Since(began) > startWithin {
@@ -162,7 +187,7 @@ func (c *coreDNS) await(what string, met func(*miekg.Msg) bool) {
 func (c *coreDNS) awaitZone() {
 	c.tb.Helper()
 	c.await("the latest zone", func(m *miekg.Msg) bool {
-		if len(m.Answer) != 1 {
+		if m == nil || len(m.Answer) != 1 {
 			return false
 		}
 		soa, ok := m.Answer[0].(*miekg.SOA)
