@@ -39,8 +39,10 @@ type Strategy struct {
 
 	// SRV asks for SRV records instead of addresses: each names a host and a
 	// port. The host's addresses are those in the additional section of the
-	// answer; if it has none there, they are asked for. Priority and weight,
-	// which are for clients that choose one server, are ignored: all are nodes.
+	// answer, which may lack some: if it has none there, they are asked for, and
+	// with Authoritative those of each family of which it has none there.
+	// Priority and weight, which are for clients that choose one server, are
+	// ignored: all are nodes.
 	SRV bool
 
 	// Names passes the hosts of SRV records on as names, which the transport

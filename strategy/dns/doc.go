@@ -17,7 +17,7 @@
 // With Strategy.Authoritative, an answer counts as the whole truth
 // (Roster.Replace) if it is whole: each query was answered with success, in both
 // address families, without being truncated, and each host of an SRV record has
-// been found. Whom it lacks lingers, and is disconnected after the remove grace
+// been found, in both families as well. Whom it lacks lingers, and is disconnected after the remove grace
 // (cluster.WithRemoveGrace). It is for sources that always list all: a headless
 // service of Kubernetes, or a zone file.
 //

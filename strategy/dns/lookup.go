@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
@@ -46,17 +44,16 @@ func (c *client) lookup(ctx context.Context, query string) (found result) {
 
 // hosts finds the nodes of a name's addresses.
 func (c *client) hosts(ctx context.Context, name string) result {
-	addrs, a := c.addresses(ctx, name)
+	a := c.addresses(ctx, name, c.strategy.kinds())
 	found := result{ttl: a.ttl, none: a.none, err: a.err}
-	for _, addr := range addrs {
+	for _, addr := range addrsOf(a.records) {
 		found.nodes = append(found.nodes, cluster.Node(c.strategy.node(addr.String(), c.strategy.Port)))
 	}
 	return found
 }
 
-// addresses asks for a name's addresses, in both families at once.
-func (c *client) addresses(ctx context.Context, name string) ([]netip.Addr, answer) {
-	kinds := c.strategy.kinds()
+// addresses asks for a name's addresses of these types, at once.
+func (c *client) addresses(ctx context.Context, name string, kinds []uint16) answer {
 	answers := make([]answer, len(kinds))
 	side(len(kinds), func(i int) { answers[i] = c.resolve(ctx, name, kinds[i]) })
 	both := answer{ttl: forever}
@@ -72,7 +69,7 @@ func (c *client) addresses(ctx context.Context, name string) ([]netip.Addr, answ
 	if both.err = errors.Join(errs...); both.err != nil || len(both.records) > 0 {
 		both.none = nil
 	}
-	return addrsOf(both.records), both
+	return both
 }
 
 // kinds are the types of the addresses that are asked for.
@@ -106,18 +103,13 @@ func (c *client) services(ctx context.Context, name string) result {
 		owner := miekg.CanonicalName(rr.Header().Name)
 		known[owner] = append(known[owner], rr)
 	}
-	addrs, answers := make([][]netip.Addr, len(targets)), make([]answer, len(targets))
-	side(len(targets), func(i int) {
-		there, ttl := c.strategy.additional(known[targets[i]])
-		if answers[i].ttl, addrs[i] = ttl, there; len(there) == 0 {
-			addrs[i], answers[i] = c.addresses(ctx, targets[i])
-		}
-	})
+	answers := make([]answer, len(targets))
+	side(len(targets), func(i int) { answers[i] = c.target(ctx, targets[i], known[targets[i]]) })
 	for i, t := range targets {
 		found.ttl = min(found.ttl, answers[i].ttl)
 		// A host that is listed, and that can't be found, leaves the answer in part.
 		found.err = errors.Join(found.err, answers[i].err, answers[i].none)
-		for _, addr := range addrs[i] {
+		for _, addr := range addrsOf(answers[i].records) {
 			found.add(c.strategy, ports[t], addr.String())
 		}
 	}
@@ -131,17 +123,44 @@ func (r *result) add(s Strategy, ports []int, host string) {
 	}
 }
 
-// additional returns what the records of a host say of its addresses.
-func (s Strategy) additional(records []miekg.RR) (addrs []netip.Addr, ttl time.Duration) {
-	ttl = forever
-	kinds := s.kinds()
-	for _, rr := range records {
-		if h := rr.Header(); h.Class == miekg.ClassINET && slices.Contains(kinds, h.Rrtype) {
-			ttl = min(ttl, seconds(h.Ttl))
-			addrs = append(addrs, addrsOf([]miekg.RR{rr})...)
+// target finds the addresses of an SRV record's host: those in the additional
+// section, and what else has to be asked for.
+func (c *client) target(ctx context.Context, name string, extra []miekg.RR) answer {
+	there, missing := c.strategy.additional(extra)
+	if len(missing) == 0 {
+		return there
+	}
+	asked := c.addresses(ctx, name, missing)
+	if len(there.records) > 0 {
+		asked.none = nil
+	}
+	asked.records = append(there.records, asked.records...)
+	asked.ttl = min(asked.ttl, there.ttl)
+	return asked
+}
+
+// additional returns the addresses among the records of a host, and the types
+// that have to be asked for. Whole sets of records may be left out of an
+// additional section without a word (RFC 2181, section 9): it never says that a
+// host has none of a type.
+func (s Strategy) additional(records []miekg.RR) (there answer, missing []uint16) {
+	there.ttl = forever
+	for _, kind := range s.kinds() {
+		before := len(there.records)
+		for _, rr := range records {
+			if h := rr.Header(); h.Class == miekg.ClassINET && h.Rrtype == kind && complete(rr) {
+				there.ttl = min(there.ttl, seconds(h.Ttl))
+				there.records = append(there.records, rr)
+			}
+		}
+		if len(there.records) == before {
+			missing = append(missing, kind)
 		}
 	}
-	return addrs, ttl
+	if !s.Authoritative && len(there.records) > 0 {
+		return there, nil // hints may lack some
+	}
+	return there, missing
 }
 
 // resolve asks what a name has of a type, and follows CNAMEs out of an answer.

@@ -151,27 +151,31 @@ func srvShapes() map[string]shape {
 	)
 	srv := func(text string) map[string]string { return map[string]string{"web. SRV": text} }
 	return map[string]shape{
-		"additional":              {srv(one + two + "|extra|" + p1 + "|" + p2), "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
-		"both families":           {srv(one + "|extra|" + p1 + "|p1. 5 AAAA fd00::2"), "Add 10.0.0.2 [fd00::2]", "Replace 10.0.0.2 [fd00::2]", nil},
-		"to ask for":              {map[string]string{"web. SRV": one + two, "p1. A": "|" + p1, "p2. AAAA": "|p2. 5 AAAA fd00::3"}, "Add 10.0.0.2 [fd00::3]:4371", "Replace 10.0.0.2 [fd00::3]:4371", nil},
-		"one to ask for":          {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "|" + p2}, "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
-		"a host by CNAME":         {map[string]string{"web. SRV": one, "p1. A": "|p1. 5 CNAME x.|x. 5 A 10.0.0.2"}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
-		"two ports of a host":     {srv(one + "|web. 5 SRV 0 50 1 p1.|extra|" + p1), "Add 10.0.0.2:1 10.0.0.2", "Replace 10.0.0.2:1 10.0.0.2", nil},
-		"others in additional":    {srv(one + "|extra|" + p1 + "|x. 5 A 10.0.0.9"), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
-		"a CNAME":                 {srv("|web. 5 CNAME w.|w. 5 SRV 0 50 4370 p1.|extra|" + p1), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
-		"no data":                 {nil, fails, "Replace", []string{"web. SRV from 10.0.0.53:53: NOERROR, but no records"}},
-		"NXDOMAIN":                {srv("NXDOMAIN" + soa), fails, "Replace", []string{"web. SRV from 10.0.0.53:53: NXDOMAIN"}},
-		"no such service":         {srv("|web. 5 SRV 0 0 0 ."), fails, "Replace", []string{"web. SRV", "RFC 2782"}},
-		"SERVFAIL":                {srv("SERVFAIL"), fails, fails, []string{"web. SRV from 10.0.0.53:53: SERVFAIL"}},
-		"silence":                 {srv("silent"), fails, fails, []string{"no answer"}},
-		"a host fails":            {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "SERVFAIL"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p2. A from 10.0.0.53:53: SERVFAIL"}},
-		"a host fails in one":     {map[string]string{"web. SRV": one, "p1. A": "|" + p1, "p1. AAAA": "silent"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p1. AAAA"}},
-		"a host that isn't there": {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "NXDOMAIN" + soa}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p2. A from 10.0.0.53:53: NXDOMAIN"}},
-		"port 0":                  {srv(one + "|web. 5 SRV 0 0 0 p2.|extra|" + p1 + "|" + p2), "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{`port "0"`}},
-		"truncated, whole by TCP": {map[string]string{"web. SRV": "tc" + one + "|extra|" + p1, "tcp web. SRV": one + two + "|extra|" + p1 + "|" + p2}, "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
-		"truncated, no TCP":       {map[string]string{"web. SRV": "tc" + one + "|extra|" + p1, "tcp web. SRV": "closed"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"truncated"}},
-		"cut":                     {srv("cut" + one), fails, fails, []string{"malformed"}},
-		"no target":               {srv(`|web. 5 SRV \# 0`), fails, fails, []string{"a record without all of its data"}},
+		"additional, and no AAAA":     {srv(one + two + "|extra|" + p1 + "|" + p2), "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
+		"AAAA left out of additional": {map[string]string{"web. SRV": one + "|extra|" + p1, "p1. AAAA": "|p1. 5 AAAA fd00::2"}, "Add 10.0.0.2", "Replace 10.0.0.2 [fd00::2]", nil},
+		"A left out of additional":    {map[string]string{"web. SRV": one + "|extra|p1. 5 AAAA fd00::2", "p1. A": "|" + p1}, "Add [fd00::2]", "Replace 10.0.0.2 [fd00::2]", nil},
+		"AAAA left out, and fails":    {map[string]string{"web. SRV": one + "|extra|" + p1, "p1. AAAA": "SERVFAIL"}, "Add 10.0.0.2", "Add 10.0.0.2; Fail", []string{"p1. AAAA from 10.0.0.53:53: SERVFAIL"}},
+		"AAAA left out, NXDOMAIN":     {map[string]string{"web. SRV": one + "|extra|" + p1, "p1. AAAA": "NXDOMAIN" + soa}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
+		"both families":               {srv(one + "|extra|" + p1 + "|p1. 5 AAAA fd00::2"), "Add 10.0.0.2 [fd00::2]", "Replace 10.0.0.2 [fd00::2]", nil},
+		"to ask for":                  {map[string]string{"web. SRV": one + two, "p1. A": "|" + p1, "p2. AAAA": "|p2. 5 AAAA fd00::3"}, "Add 10.0.0.2 [fd00::3]:4371", "Replace 10.0.0.2 [fd00::3]:4371", nil},
+		"one to ask for":              {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "|" + p2}, "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
+		"a host by CNAME":             {map[string]string{"web. SRV": one, "p1. A": "|p1. 5 CNAME x.|x. 5 A 10.0.0.2"}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
+		"two ports of a host":         {srv(one + "|web. 5 SRV 0 50 1 p1.|extra|" + p1), "Add 10.0.0.2:1 10.0.0.2", "Replace 10.0.0.2:1 10.0.0.2", nil},
+		"others in additional":        {srv(one + "|extra|" + p1 + "|x. 5 A 10.0.0.9"), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
+		"a CNAME":                     {srv("|web. 5 CNAME w.|w. 5 SRV 0 50 4370 p1.|extra|" + p1), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
+		"no data":                     {nil, fails, "Replace", []string{"web. SRV from 10.0.0.53:53: NOERROR, but no records"}},
+		"NXDOMAIN":                    {srv("NXDOMAIN" + soa), fails, "Replace", []string{"web. SRV from 10.0.0.53:53: NXDOMAIN"}},
+		"no such service":             {srv("|web. 5 SRV 0 0 0 ."), fails, "Replace", []string{"web. SRV", "RFC 2782"}},
+		"SERVFAIL":                    {srv("SERVFAIL"), fails, fails, []string{"web. SRV from 10.0.0.53:53: SERVFAIL"}},
+		"silence":                     {srv("silent"), fails, fails, []string{"no answer"}},
+		"a host fails":                {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "SERVFAIL"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p2. A from 10.0.0.53:53: SERVFAIL"}},
+		"a host fails in one":         {map[string]string{"web. SRV": one, "p1. A": "|" + p1, "p1. AAAA": "silent"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p1. AAAA"}},
+		"a host that isn't there":     {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "NXDOMAIN" + soa}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p2. A from 10.0.0.53:53: NXDOMAIN"}},
+		"port 0":                      {srv(one + "|web. 5 SRV 0 0 0 p2.|extra|" + p1 + "|" + p2), "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{`port "0"`}},
+		"truncated, whole by TCP":     {map[string]string{"web. SRV": "tc" + one + "|extra|" + p1, "tcp web. SRV": one + two + "|extra|" + p1 + "|" + p2}, "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
+		"truncated, no TCP":           {map[string]string{"web. SRV": "tc" + one + "|extra|" + p1, "tcp web. SRV": "closed"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"truncated"}},
+		"cut":                         {srv("cut" + one), fails, fails, []string{"malformed"}},
+		"no target":                   {srv(`|web. 5 SRV \# 0`), fails, fails, []string{"a record without all of its data"}},
 	}
 }
 
@@ -259,6 +263,41 @@ func TestTTL(t *testing.T) {
 				t.Errorf("it holds for %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestAdditionalLacks has the types be asked for that the additional section
+// lacks, and no others.
+func TestAdditionalLacks(t *testing.T) {
+	const a, aaaa = "|p1. 5 A 10.0.0.2", "|p1. 5 AAAA fd00::2"
+	for name, tt := range map[string]struct {
+		extra, network       string
+		hints, authoritative []string
+	}{
+		"nothing":           {a + aaaa, "", nil, nil},
+		"AAAA":              {a, "", nil, []string{"AAAA"}},
+		"A":                 {aaaa, "", nil, []string{"A"}},
+		"both":              {"", "", []string{"A", "AAAA"}, []string{"A", "AAAA"}},
+		"the other network": {a, "ip4", nil, nil},
+		"the only network":  {a, "ip6", []string{"AAAA"}, []string{"AAAA"}},
+		"data":              {`|p1. 5 A \# 0` + aaaa, "", nil, []string{"A"}},
+	} {
+		for authoritative, types := range map[bool][]string{false: tt.hints, true: tt.authoritative} {
+			t.Run(fmt.Sprintf("%s/authoritative=%v", name, authoritative), func(t *testing.T) {
+				f := &fake{says: map[string]string{"web. SRV": "|web. 5 SRV 0 0 4370 p1.|extra" + tt.extra}}
+				s := Strategy{Queries: []string{"web."}, SRV: true, Network: tt.network, Servers: []string{"10.0.0.53"}, Authoritative: authoritative}
+				s.round(t.Context(), f.exchange, new(turns))
+				want := []string{"udp 10.0.0.53:53 web. SRV"}
+				for _, kind := range types {
+					want = append(want, "udp 10.0.0.53:53 p1. "+kind)
+				}
+				got := f.questions()
+				slices.Sort(got)
+				if slices.Sort(want); !slices.Equal(got, want) {
+					t.Errorf("it asks %q, want %q", got, want)
+				}
+			})
+		}
 	}
 }
 
