@@ -51,12 +51,8 @@ func (m *Mesh) accept(g *guest) {
 	}()
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.HandshakeTimeout)
 	defer cancel()
-	l, h, err := m.acceptInTurn(ctx, g)
+	err := m.acceptInTurn(ctx, g)
 	if err == nil {
-		l.unasked = true
-		if refusal := m.admit(l, h); refusal != nil {
-			m.turnAway(l, refusal)
-		}
 		return
 	}
 	_ = g.conn.Close()
@@ -69,11 +65,28 @@ func (m *Mesh) accept(g *guest) {
 }
 
 // acceptInTurn slows down those of whom many come.
-func (m *Mesh) acceptInTurn(ctx context.Context, g *guest) (*link, *hello, error) {
+func (m *Mesh) acceptInTurn(ctx context.Context, g *guest) error {
 	if err := m.waiting.turn(ctx, g); err != nil {
-		return nil, nil, fmt.Errorf("mesh: too many handshakes from %s: %w", g.place, err)
+		return fmt.Errorf("mesh: too many handshakes from %s: %w", g.place, err)
 	}
-	return m.acceptLink(ctx, g)
+	lift := bound(ctx, g.conn)
+	defer lift()
+	s, err := m.greetGuest(ctx, g)
+	if err != nil {
+		return err
+	}
+	if s.kind == kindStream {
+		return m.acceptStream(ctx, s, lift)
+	}
+	l, h, err := m.acceptLink(ctx, s, lift)
+	if err != nil {
+		return err
+	}
+	l.unasked = true
+	if refusal := m.admit(l, h); refusal != nil {
+		m.turnAway(l, refusal)
+	}
+	return nil
 }
 
 // kindOf tells refusals apart of which each is worth a line.

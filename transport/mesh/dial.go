@@ -235,13 +235,18 @@ func (m *Mesh) connectTo(ctx context.Context, t target) error {
 // costly part: if it says so, the error is errOvertaken. A nil one makes a link
 // in any case.
 func (m *Mesh) dial(ctx context.Context, t target, overtaken func(took time.Duration) bool) error {
+	return m.eachSecret(func(key []byte) error { return m.dialWith(ctx, t, key, overtaken) })
+}
+
+// eachSecret tries the secrets in turn, until one isn't refused.
+func (m *Mesh) eachSecret(try func(key []byte) error) error {
 	keys := m.prover.Load().keys
 	if len(keys) == 0 {
 		keys = [][]byte{nil}
 	}
 	var err error
 	for _, key := range keys {
-		if err = m.dialWith(ctx, t, key, overtaken); !errors.Is(err, ErrProof) {
+		if err = try(key); !errors.Is(err, ErrProof) {
 			return err
 		}
 	}

@@ -16,6 +16,12 @@
 // Of a pair's links one is used, however many are dialled: the instance with
 // the smaller ID decides which, and messages move over to it in order.
 //
+// # Streams
+//
+// What takes a [net.Listener] and a dial func, such as net/http, gRPC or Raft,
+// runs over the mesh unchanged: [Mesh.ListenService] and [Mesh.Dial] give real
+// connections, secured as the links are, between nodes that are linked.
+//
 // # Concurrency
 //
 // All methods may be called from any goroutine at once, a [Handler] included.

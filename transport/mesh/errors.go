@@ -27,6 +27,8 @@ var (
 	ErrProof = errors.New("mesh: the proofs of the secret don't match")
 	// ErrProtocol says that the other end doesn't speak this protocol.
 	ErrProtocol = errors.New("mesh: the other end doesn't speak this protocol")
+	// ErrServiceTaken says that somebody listens for the service already.
+	ErrServiceTaken = errors.New("mesh: the service is listened for already")
 	// ErrHandlerBusy says that Close didn't wait any longer for a handler, or for
 	// one of Config's funcs.
 	ErrHandlerBusy = errors.New("mesh: a handler has not returned")
@@ -34,7 +36,7 @@ var (
 
 // A NodeError tells which operation failed with which node.
 type NodeError struct {
-	// Op is "connect", "disconnect" or "send".
+	// Op is "connect", "disconnect", "send" or "dial".
 	Op string
 	// Node is the node as the caller named it.
 	Node transport.Node
@@ -67,12 +69,17 @@ const (
 	CodeTLS             Code = 10 // the certificate was refused
 	CodeFull            Code = 11 // Config.MaxPeers is reached
 	CodeSecret          Code = 12 // not proved again after SetSecrets
+	CodeNoService       Code = 13 // nobody listens for that service
+	CodeNoLink          Code = 14 // a stream without a link
+	CodeOtherInstance   Code = 15 // a stream to an instance that isn't there any more
+	CodeOverloaded      Code = 16 // too many streams wait to be accepted
 )
 
 func (c Code) String() string {
 	names := [...]string{
 		"none", "protocol", "cluster", "self", "address_conflict", "unwanted",
 		"duplicate", "left", "malformed", "silent", "tls", "full", "secret",
+		"no_service", "no_link", "other_instance", "overloaded",
 	}
 	if int(c) < len(names) {
 		return names[c]

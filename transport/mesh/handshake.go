@@ -22,8 +22,20 @@ const conflictPing = time.Second
 type session struct {
 	conn  net.Conn
 	state tls.ConnectionState // zero in an insecure mesh
+	kind  kind                // what it is for
 	ekm   []byte              // what its proofs are bound to; nil without secrets
 	key   []byte              // of the secret that was proved; nil without secrets
+}
+
+// is notes what the connection is for, which its proofs are bound to as well.
+func (m *Mesh) is(s *session, k kind) (err error) {
+	s.kind = k
+	if m.proves() {
+		if s.ekm, err = exportKey(s.state, k); err != nil {
+			return fmt.Errorf("%w: TLS exporter: %w", ErrProtocol, err)
+		}
+	}
+	return nil
 }
 
 // secure does the TLS handshake as either side, unless the mesh is insecure.
@@ -42,12 +54,6 @@ func (m *Mesh) secure(ctx context.Context, conn net.Conn, c *tls.Config, as func
 	}
 	if m.cfg.TLS != nil && len(s.state.PeerCertificates) == 0 {
 		return nil, refuse(CodeTLS, "the peer showed no certificate")
-	}
-	if m.proves() {
-		var err error
-		if s.ekm, err = exportKey(s.state, kindLink); err != nil {
-			return nil, fmt.Errorf("%w: TLS exporter: %w", ErrProtocol, err)
-		}
 	}
 	return s, nil
 }
@@ -75,42 +81,56 @@ func bound(ctx context.Context, conn net.Conn) (lift func() bool) {
 	return func() bool { return stop() && conn.SetDeadline(time.Time{}) == nil }
 }
 
-// acceptLink is the acceptor's side: nothing but a fixed refusal is said before
-// the dialler's proof.
-func (m *Mesh) acceptLink(ctx context.Context, g *guest) (*link, *hello, error) {
-	lift := bound(ctx, g.conn)
-	defer lift()
+// greetGuest is the acceptor's side until both have proved themselves: nothing
+// but a fixed refusal is said before the dialler's proof.
+func (m *Mesh) greetGuest(ctx context.Context, g *guest) (*session, error) {
 	tune(g.conn)
 	s, err := m.secure(ctx, g.conn, m.tls, tls.Server)
 	if err != nil {
-		return nil, nil, m.tlsRefusal(err)
+		return nil, m.tlsRefusal(err)
 	}
 	if err := m.answerProof(s); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	m.waiting.proved(g)
+	return s, nil
+}
+
+// acceptLink takes a link whose dialler has proved itself.
+func (m *Mesh) acceptLink(ctx context.Context, s *session, lift func() bool) (*link, *hello, error) {
 	id, h, err := m.readHello(s.conn)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := m.checkGuest(ctx, s, h); err != nil {
-		if refusal, ok := errors.AsType[*RefusedError](err); ok {
-			_ = writeFrame(s.conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
-		}
+		s.refuse(err)
 		return nil, nil, err
 	}
 	l, err := m.newLink(s, id, false)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = writeFrame(s.conn, frameWelcome); err == nil && !lift() {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
+	if err = s.welcome(ctx, lift); err != nil {
 		m.abandon(l)
 		return nil, nil, err
 	}
 	return l, h, nil
+}
+
+// refuse tells the other side, if it is a refusal that it may know of.
+func (s *session) refuse(err error) {
+	if refusal, ok := errors.AsType[*RefusedError](err); ok {
+		_ = writeFrame(s.conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
+	}
+}
+
+// welcome ends the handshake, and the bound on its time.
+func (s *session) welcome(ctx context.Context, lift func() bool) error {
+	err := writeFrame(s.conn, frameWelcome)
+	if err == nil && !lift() {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // answerProof reads the dialler's proof, and answers it with the acceptor's own
@@ -120,13 +140,16 @@ func (m *Mesh) answerProof(s *session) error {
 	if err != nil {
 		return m.tlsRefusal(err)
 	}
-	if t != frameProof || len(payload) != 1+proofSize || kind(payload[0]) != kindLink {
+	if t != frameProof || len(payload) != 1+proofSize || !kind(payload[0]).known() {
 		_ = writeFrame(s.conn, frameRefuse, encodeReason(CodeNone, ""))
 		return fmt.Errorf("%w: type %d with %d bytes where a proof was due", errMalformed, t, len(payload))
 	}
+	if err := m.is(s, kind(payload[0])); err != nil {
+		return err
+	}
 	answer := make([]byte, proofSize)
 	if m.proves() {
-		if answer, s.key = m.prover.Load().accept(kindLink, s.ekm, payload[1:]); s.key == nil {
+		if answer, s.key = m.prover.Load().accept(s.kind, s.ekm, payload[1:]); s.key == nil {
 			_ = writeFrame(s.conn, frameRefuse, encodeReason(CodeNone, ""))
 			return ErrProof
 		}
@@ -153,13 +176,15 @@ func (m *Mesh) readHello(conn net.Conn) (id linkID, h *hello, err error) {
 	return id, h, err
 }
 
-// dialLink is the dialler's side, with the key of one of its secrets. wanted
-// sees the acceptor's hello before it learns of this node's, and may refuse it.
-func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []byte, wanted func(*hello) error) (*link, *hello, error) {
-	lift := bound(ctx, raw)
-	defer lift()
+// meetHost is the dialler's side until both have proved themselves, with the key
+// of one of its secrets. wanted sees the acceptor's hello before it learns more
+// of this node, and may refuse it.
+func (m *Mesh) meetHost(ctx context.Context, raw net.Conn, k kind, host string, key []byte, wanted func(*hello) error) (*session, *hello, error) {
 	tune(raw)
 	s, err := m.secure(ctx, raw, m.clientTLS(host), tls.Client)
+	if err == nil {
+		err = m.is(s, k)
+	}
 	if err != nil {
 		return nil, nil, m.tlsRefusal(err)
 	}
@@ -171,9 +196,18 @@ func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []by
 		err = wanted(h)
 	}
 	if err != nil {
-		if refusal, ok := errors.AsType[*RefusedError](err); ok {
-			_ = writeFrame(s.conn, frameRefuse, encodeReason(refusal.Code, refusal.Reason))
-		}
+		s.refuse(err)
+		return nil, h, err
+	}
+	return s, h, nil
+}
+
+// dialLink makes a link over a connection.
+func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []byte, wanted func(*hello) error) (*link, *hello, error) {
+	lift := bound(ctx, raw)
+	defer lift()
+	s, h, err := m.meetHost(ctx, raw, kindLink, host, key, wanted)
+	if err != nil {
 		return nil, h, err
 	}
 	var id linkID
@@ -182,8 +216,8 @@ func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []by
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = m.greet(s.conn, id); err == nil && !lift() {
-		err = context.Cause(ctx)
+	if err = writeFrame(s.conn, frameHello, id[:], m.self.encode()); err == nil {
+		err = s.awaitWelcome(ctx, lift)
 	}
 	if err != nil {
 		m.abandon(l)
@@ -196,10 +230,10 @@ func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []by
 func (m *Mesh) prove(s *session, key []byte) (*hello, error) {
 	sent := make([]byte, proofSize)
 	if m.proves() {
-		sent = proof(key, 'D', kindLink, s.ekm, nil)
+		sent = proof(key, 'D', s.kind, s.ekm, nil)
 	}
 	// An acceptor that refused the certificate has said why before it closed.
-	writeErr := writeFrame(s.conn, frameProof, []byte{byte(kindLink)}, sent)
+	writeErr := writeFrame(s.conn, frameProof, []byte{byte(s.kind)}, sent)
 	t, payload, err := readFrame(s.conn, proofSize+maxHello)
 	switch {
 	case err != nil:
@@ -208,19 +242,17 @@ func (m *Mesh) prove(s *session, key []byte) (*hello, error) {
 		return nil, ErrProof
 	case t != frameAnswer || len(payload) < proofSize:
 		return nil, fmt.Errorf("%w: type %d with %d bytes where a proof was due", errMalformed, t, len(payload))
-	case m.proves() && !hmac.Equal(proof(key, 'A', kindLink, s.ekm, sent), payload[:proofSize]):
+	case m.proves() && !hmac.Equal(proof(key, 'A', s.kind, s.ekm, sent), payload[:proofSize]):
 		return nil, ErrProof
 	}
 	s.key = key
 	return decodeHello(payload[proofSize:])
 }
 
-// greet sends the dialler's hello and reads what the acceptor says to it.
-func (m *Mesh) greet(conn net.Conn, id linkID) error {
-	if err := writeFrame(conn, frameHello, id[:], m.self.encode()); err != nil {
-		return err
-	}
-	t, payload, err := readFrame(conn, maxRefuse)
+// awaitWelcome reads what the acceptor says in the end, and ends the bound on
+// the handshake's time.
+func (s *session) awaitWelcome(ctx context.Context, lift func() bool) error {
+	t, payload, err := readFrame(s.conn, maxRefuse)
 	switch {
 	case err != nil:
 		return err
@@ -228,6 +260,8 @@ func (m *Mesh) greet(conn net.Conn, id linkID) error {
 		return peerRefused(payload)
 	case t != frameWelcome:
 		return fmt.Errorf("%w: type %d where a welcome was due", errMalformed, t)
+	case !lift():
+		return context.Cause(ctx)
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ func (i *intruder) prove(m *Mesh) (net.Conn, error) {
 	}
 	i.t.Cleanup(func() { _ = raw.Close() })
 	s, err := i.mesh.secure(i.t.Context(), raw, i.mesh.tls, tls.Client)
+	if err == nil {
+		err = i.mesh.is(s, kindLink)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -79,6 +79,8 @@ type Mesh struct {
 	dialling map[string]*attempt            // by address
 	notify   map[chan struct{}]struct{}
 
+	services   map[string]*serviceListener
+	streams    map[*stream]struct{}
 	tombstones tombstones
 	rumours    *rumours
 	news       []claim       // to tell the peers
@@ -119,6 +121,7 @@ func listenOn(network network, cfg Config) (*Mesh, error) {
 		peers: map[instanceID]*peer{}, links: map[linkID]*link{}, byAddr: map[string]*peer{},
 		aliases: map[string]map[instanceID]bool{}, departed: map[string]bool{},
 		dialling: map[string]*attempt{}, notify: map[chan struct{}]struct{}{},
+		services: map[string]*serviceListener{}, streams: map[*stream]struct{}{},
 		tombstones: tombstones{}, hasNews: make(chan struct{}, 1), hasRumours: make(chan struct{}, 1),
 		told: map[instanceID]Peer{},
 	}
@@ -342,6 +345,11 @@ func (m *Mesh) Close() error {
 	for _, p := range m.peers {
 		m.drop(p, ReasonClosed, CodeLeft, "the node leaves")
 	}
+	m.endStreams(func(*hello) bool { return true })
+	for _, l := range m.services {
+		l.end()
+	}
+	clear(m.services)
 	m.mu.Unlock()
 	m.cancel()
 	err := m.listener.Close()

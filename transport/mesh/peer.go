@@ -145,6 +145,7 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	l.peer = p
 	p.links = append(p.links, l)
 	m.tombstones.dropOthers(h.instance, h.addrs)
+	m.endStreams(func(other *hello) bool { return other.instance != h.instance && sharesAddr(other, h) })
 	m.checkKey(l, time.Now()) // the secrets may have changed during the handshake
 	if m.decides(p) {
 		m.begins++
@@ -179,6 +180,10 @@ func (m *Mesh) turnAway(l *link, why *RefusedError) {
 	_ = l.conn.SetDeadline(time.Now().Add(partTimeout))
 	_ = writeFrame(l.conn, frameClose, encodeReason(why.Code, why.Reason))
 	m.abandon(l)
+}
+
+func sharesAddr(a, b *hello) bool {
+	return slices.ContainsFunc(a.addrs, func(addr string) bool { return slices.Contains(b.addrs, addr) })
 }
 
 // end forgets a link and closes its connection, which ends its reader or its
@@ -231,6 +236,9 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 		if delete(instances, p.hello.instance); len(instances) == 0 {
 			delete(m.aliases, alias)
 		}
+	}
+	if reason != ReasonLost && reason != ReasonSilent {
+		m.endStreams(func(h *hello) bool { return h.instance == p.hello.instance })
 	}
 	info := p.snapshot()
 	for _, l := range p.links {

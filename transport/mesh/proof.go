@@ -19,7 +19,12 @@ const (
 // for one kind is worth nothing for another.
 type kind byte
 
-const kindLink kind = 'L'
+const (
+	kindLink   kind = 'L'
+	kindStream kind = 'S'
+)
+
+func (k kind) known() bool { return k == kindLink || k == kindStream }
 
 // A prover holds the keys that a node's secrets come to. It is never changed.
 type prover struct{ keys [][]byte }

@@ -96,6 +96,8 @@ type frameVector struct {
 	Kind                string
 	Proof, Link, Before hexed
 	Turn, Opaque, Nonce hexed
+	Own, Other          hexed
+	Service             string
 	Hello               *helloVector
 	Code                Code
 	Reason, Subject     string
@@ -194,6 +196,8 @@ func (v *frameVector) encode() []byte {
 			all = append(all, p...)
 		}
 		return appendFrame(nil, v.Type, all)
+	case frameOpen:
+		return appendFrame(nil, v.Type, v.Own, v.Other, []byte(v.Service))
 	case frameMessage:
 		return appendMessage(nil, v.Subject, v.Data)
 	default: // welcome and last are empty
@@ -224,6 +228,9 @@ func (v *frameVector) decode(t *testing.T, payload []byte) {
 	case framePeers:
 		want = claimsOf(v.Claims)
 		got, err = decodeClaims(payload)
+	case frameOpen:
+		from, to, service := decodeOpen(payload)
+		got, want = [3]any{from, to, service}, [3]any{instanceID(v.Own), instanceID(v.Other), v.Service}
 	case frameMessage:
 		want = [2]string{v.Subject, string(v.Data)}
 		var subject, data []byte

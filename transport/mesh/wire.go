@@ -31,6 +31,7 @@ const (
 	framePeers     frameType = 11 // whom the sender is linked with, or isn't any more
 	frameChallenge frameType = 12 // prove a secret again: a nonce
 	frameReproof   frameType = 13 // the answer: a proof of each secret
+	frameOpen      frameType = 14 // dialler of a stream: its instance, the acceptor's, service
 	frameMessage   frameType = 16 // length of the subject, subject, data
 )
 
@@ -40,6 +41,7 @@ const (
 	maxRefuse   = 1 << 10
 	pingSize    = 8
 	beginSize   = 16
+	openSize    = 32
 	protocolMin = 1
 	protocolMax = 1
 
@@ -80,6 +82,12 @@ func encodeBegin(before linkID, turn uint64) []byte {
 func decodeBegin(payload []byte) (before linkID, turn uint64) {
 	n := copy(before[:], payload)
 	return before, binary.BigEndian.Uint64(payload[n:])
+}
+
+func decodeOpen(payload []byte) (from, to instanceID, service string) {
+	n := copy(from[:], payload)
+	n += copy(to[:], payload[n:])
+	return from, to, string(payload[n:])
 }
 
 func appendHeader(b []byte, t frameType, length int) []byte {

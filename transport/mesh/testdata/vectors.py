@@ -114,6 +114,7 @@ def frames():
         f("peers", 11, claims(CLAIMS), claims=CLAIMS),
         f("challenge", 12, NONCE, nonce=NONCE.hex()),
         f("reproof", 13, mac(K, b"R", b"D", b"L", EKM, NONCE), proofs=[mac(K, b"R", b"D", b"L", EKM, NONCE).hex()]),
+        f("open", 14, count(16, 1) + count(16, 2) + b"chat", own=count(16, 1).hex(), other=count(16, 2).hex(), service="chat"),
         f("message", 16, b"\x05greet" + b"hello", subject="greet", data=b"hello".hex()),
         f("message", 16, b"\x01s", subject="s", data=""),
     ]

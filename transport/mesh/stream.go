@@ -1,0 +1,370 @@
+package mesh
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/libcluster-go/cluster/transport"
+)
+
+// streamBacklog is how many streams may wait for an Accept of their service.
+const streamBacklog = 128
+
+// Dial opens a stream to a service that a linked node listens for with
+// [Mesh.ListenService]: a TCP connection of its own, secured and proved as the
+// link is, with TCP's flow control, deadlines and half-close ([tls.Conn.CloseWrite]).
+// As with any [tls.Conn], a write that has timed out ends the writing. It needs a live link to be opened, and is closed when that very instance leaves,
+// is disconnected or evicted, or makes room for another, which the other end sees
+// as an error and not as [io.EOF]; not merely because the link was lost. Its
+// addresses are [NodeAddr].
+//
+// Its error is a [NodeError] with [ErrNoNode], [ErrClosed], [ErrProof],
+// [ErrProtocol], what the network said, or a [RefusedError]: [CodeNoService] if
+// nobody listens there, [CodeOverloaded] if too many streams wait to be accepted,
+// [CodeOtherInstance] if the node is another by now.
+func (m *Mesh) Dial(ctx context.Context, n transport.Node, service string) (net.Conn, error) {
+	conn, err := m.dialService(ctx, n, service)
+	if err != nil && m.ctx.Err() != nil {
+		err = ErrClosed
+	}
+	if err != nil {
+		return nil, &NodeError{Op: "dial", Node: n, Err: err}
+	}
+	return conn, nil
+}
+
+func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string) (conn net.Conn, err error) {
+	if err := checkSubject(service); err != nil {
+		return nil, err
+	}
+	ctx, done, err := m.within(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	m.mu.Lock()
+	found := m.find(n)
+	var addrs []string
+	if len(found) > 0 {
+		addrs = found[0].dialAddrs()
+	}
+	m.mu.Unlock()
+	if len(found) == 0 {
+		return nil, ErrNoNode
+	}
+	for _, addr := range addrs {
+		var targets []target
+		if targets, err = m.resolve(ctx, transport.Node(addr)); err != nil {
+			continue
+		}
+		for _, t := range targets {
+			err = m.eachSecret(func(key []byte) error {
+				conn, err = m.dialStream(ctx, t, key, found[0].hello, service)
+				return err
+			})
+			if _, refused := errors.AsType[*RefusedError](err); err == nil || refused || ctx.Err() != nil {
+				return conn, err
+			}
+		}
+	}
+	return nil, err
+}
+
+// dialAddrs are where a peer may be reached: first where it has been.
+func (p *peer) dialAddrs() []string {
+	addrs := slices.Clone(p.hello.addrs)
+	if l := p.active; l != nil && l.dialled {
+		at := l.conn.RemoteAddr().String()
+		addrs = slices.DeleteFunc(addrs, func(a string) bool { return a == at })
+		addrs = append([]string{at}, addrs...)
+	}
+	return addrs
+}
+
+// dialStream opens a stream to the instance that a hello is of.
+func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, to *hello, service string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
+	defer cancel()
+	raw, err := m.network.dial(ctx, t.addr)
+	if err != nil {
+		return nil, err
+	}
+	lift := bound(ctx, raw)
+	defer lift()
+	s, _, err := m.meetHost(ctx, raw, kindStream, t.verifyHost(), key, func(h *hello) error {
+		if h.instance != to.instance {
+			return refuse(CodeOtherInstance, "%s is instance %s, not %s", h.node, h.instance, to.instance)
+		}
+		return nil
+	})
+	if err == nil {
+		err = writeFrame(s.conn, frameOpen, m.self.instance[:], to.instance[:], []byte(service))
+	}
+	if err == nil {
+		err = s.awaitWelcome(ctx, lift)
+	}
+	var conn net.Conn
+	if err == nil {
+		conn, err = m.addStream(s.conn, to)
+	}
+	if err != nil {
+		_ = raw.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+// acceptStream takes a stream whose dialler has proved itself.
+func (m *Mesh) acceptStream(ctx context.Context, s *session, lift func() bool) error {
+	t, payload, err := readFrame(s.conn, openSize+maxSubject)
+	switch {
+	case err != nil:
+		return err
+	case t == frameRefuse:
+		return peerRefused(payload)
+	case t != frameOpen || len(payload) <= openSize:
+		return fmt.Errorf("%w: type %d with %d bytes where an open was due", errMalformed, t, len(payload))
+	}
+	from, to, service := decodeOpen(payload)
+	listener, h, err := m.judgeStream(s, from, to, service)
+	if err != nil {
+		s.refuse(err)
+		return err
+	}
+	var conn net.Conn
+	if err = s.welcome(ctx, lift); err == nil {
+		conn, err = m.addStream(s.conn, h)
+	}
+	if err != nil {
+		listener.giveBack()
+		return err
+	}
+	listener.deliver(conn)
+	return nil
+}
+
+// judgeStream finds the listener of a stream, with a place for it, and the
+// hello of who dialled.
+func (m *Mesh) judgeStream(s *session, from, to instanceID, service string) (*serviceListener, *hello, error) {
+	if to != m.self.instance {
+		return nil, nil, refuse(CodeOtherInstance, "%s is instance %s, not %s", m.self.node, m.self.instance, to)
+	}
+	m.mu.Lock()
+	p, listener := m.peers[from], m.services[service]
+	linked := p != nil && p.up
+	m.mu.Unlock()
+	if !linked {
+		return nil, nil, refuse(CodeNoLink, "%s has no link with instance %s", m.self.node, from)
+	}
+	if err := m.checkPeer(s, p.hello); err != nil {
+		return nil, nil, err
+	}
+	if listener == nil {
+		return nil, nil, refuse(CodeNoService, "nobody listens for service %q on %s", service, m.self.node)
+	}
+	if !listener.reserve() {
+		return nil, nil, refuse(CodeOverloaded, "%d streams wait for service %q on %s to accept them", streamBacklog, service, m.self.node)
+	}
+	return listener, p.hello, nil
+}
+
+// A NodeAddr is the address of an end of a stream: the node itself.
+type NodeAddr struct{ Node transport.Node }
+
+// Network returns "mesh".
+func (NodeAddr) Network() string { return "mesh" }
+
+// String returns the node.
+func (a NodeAddr) String() string { return string(a.Node) }
+
+// A stream is one end of a connection that is not a link.
+type stream struct {
+	net.Conn
+	m  *Mesh
+	to *hello
+}
+
+func (s *stream) LocalAddr() net.Addr  { return NodeAddr{s.m.self.node} }
+func (s *stream) RemoteAddr() net.Addr { return NodeAddr{s.to.node} }
+
+// CloseWrite ends the writing side; the other end reads what is on the way, and
+// then io.EOF.
+func (s *stream) CloseWrite() error {
+	if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+func (s *stream) Close() error {
+	s.m.mu.Lock()
+	delete(s.m.streams, s)
+	s.m.mu.Unlock()
+	return s.Conn.Close()
+}
+
+// addStream keeps a stream, to close it with its instance.
+func (m *Mesh) addStream(conn net.Conn, to *hello) (net.Conn, error) {
+	s := &stream{Conn: conn, m: m, to: to}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return nil, ErrClosed
+	case m.peers[to.instance] == nil:
+		return nil, ErrDown
+	}
+	m.streams[s] = struct{}{}
+	return s, nil
+}
+
+// endStreams closes the streams whose other end is as asked. The caller holds
+// mu, and nothing here waits.
+func (m *Mesh) endStreams(is func(*hello) bool) {
+	for s := range m.streams {
+		if is(s.to) {
+			delete(m.streams, s)
+			m.run(s.cut)
+		}
+	}
+}
+
+// cut ends a stream by a reset: crypto/tls takes even an end without a
+// close_notify for an orderly one.
+func (s *stream) cut() {
+	raw := s.Conn
+	if c, ok := raw.(*tls.Conn); ok {
+		raw = c.NetConn()
+	}
+	if c, ok := raw.(*exactConn); ok {
+		raw = c.Conn
+	}
+	if c, ok := raw.(*net.TCPConn); ok {
+		_ = c.SetLinger(0)
+	}
+	_ = raw.Close()
+}
+
+// ListenService accepts the streams that other nodes [Mesh.Dial] to a service,
+// until the listener or the mesh is closed. At most 128 wait to be accepted. It
+// fails with [ErrServiceTaken] if somebody listens for that service here, with
+// [ErrSubject] if the name isn't 1 to 255 bytes, and with [ErrClosed].
+func (m *Mesh) ListenService(service string) (net.Listener, error) {
+	if err := checkSubject(service); err != nil {
+		return nil, err
+	}
+	l := &serviceListener{m: m, service: service, conns: make(chan net.Conn, streamBacklog), done: make(chan struct{})}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return nil, ErrClosed
+	case m.services[service] != nil:
+		return nil, fmt.Errorf("%w: %s", ErrServiceTaken, strconv.Quote(service))
+	}
+	m.services[service] = l
+	return l, nil
+}
+
+type serviceListener struct {
+	m       *Mesh
+	service string
+	conns   chan net.Conn
+	done    chan struct{}
+
+	mu      sync.Mutex
+	closed  bool
+	waiting int // for Accept, or about to
+}
+
+// Accept returns the next stream. After Close it fails with [net.ErrClosed].
+func (l *serviceListener) Accept() (net.Conn, error) {
+	select {
+	case <-l.done:
+	default:
+		select {
+		case c := <-l.conns:
+			l.giveBack()
+			return c, nil
+		case <-l.done:
+		}
+	}
+	return nil, &net.OpError{Op: "accept", Net: "mesh", Addr: l.Addr(), Err: net.ErrClosed}
+}
+
+// Addr returns this node.
+func (l *serviceListener) Addr() net.Addr { return NodeAddr{l.m.self.node} }
+
+// Close closes the streams that wait to be accepted, too.
+func (l *serviceListener) Close() error {
+	l.m.mu.Lock()
+	if l.m.services[l.service] == l {
+		delete(l.m.services, l.service)
+	}
+	l.m.mu.Unlock()
+	if !l.end() {
+		return &net.OpError{Op: "close", Net: "mesh", Addr: l.Addr(), Err: net.ErrClosed}
+	}
+	for {
+		select {
+		case c := <-l.conns:
+			_ = c.Close()
+		default:
+			return nil
+		}
+	}
+}
+
+// end lets nothing more in. It reports false if that was so before.
+func (l *serviceListener) end() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.closed = true
+	close(l.done)
+	return true
+}
+
+// reserve takes a place in the queue, which has room for as many.
+func (l *serviceListener) reserve() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.waiting >= streamBacklog {
+		return false
+	}
+	l.waiting++
+	return true
+}
+
+func (l *serviceListener) giveBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting--
+}
+
+// deliver queues a stream for which a place was reserved.
+func (l *serviceListener) deliver(c net.Conn) {
+	if !l.queue(c) {
+		_ = c.Close()
+	}
+}
+
+func (l *serviceListener) queue(c net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.conns <- c
+	}
+	return !l.closed
+}
