@@ -136,3 +136,36 @@ func (in *inbox) pending(subject string) []Message {
 	}
 	return nil
 }
+
+// TestCloseWhileStreaming: Dial and Accept end with the mesh, too.
+func TestCloseWhileStreaming(t *testing.T) {
+	for i := range 50 {
+		a, b := listen(t, nil), listen(t, nil)
+		connect(t, a, b)
+		l, err := b.ListenService("s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var using sync.WaitGroup
+		for range 4 {
+			using.Go(func() {
+				if c, err := a.Dial(context.Background(), b.Self(), "s"); err == nil {
+					_ = c.Close()
+				}
+			})
+			using.Go(func() {
+				if c, err := l.Accept(); err == nil {
+					_ = c.Close()
+				}
+			})
+		}
+		using.Go(func() { _ = l.Close() })
+		time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+		for _, m := range []*Mesh{b, a} {
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		using.Wait()
+	}
+}

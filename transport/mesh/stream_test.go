@@ -230,7 +230,7 @@ func TestStreamsEndWithTheirInstance(t *testing.T) {
 		end  func(t *testing.T, net *fakeNet, a, b *Mesh)
 		ends bool
 	}{
-		{"lost", func(_ *testing.T, _ *fakeNet, a, b *Mesh) { breakLinks(b) }, false},
+		{"lost", func(_ *testing.T, _ *fakeNet, _, b *Mesh) { breakLinks(b) }, false},
 		{"disconnected here", func(t *testing.T, _ *fakeNet, a, b *Mesh) { t.Helper(); _ = a.Disconnect(t.Context(), b.Self()) }, true},
 		{"disconnected there", func(t *testing.T, _ *fakeNet, a, b *Mesh) { t.Helper(); _ = b.Disconnect(t.Context(), a.Self()) }, true},
 		{"left", func(_ *testing.T, _ *fakeNet, _, b *Mesh) { _ = b.Close() }, true},
