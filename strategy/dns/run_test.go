@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +16,15 @@ import (
 	"github.com/libcluster-go/cluster"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests wait rather than work, so that more of them go side by side than there
+// are processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestPause(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -3,6 +3,7 @@ package hostsfile
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,7 +22,15 @@ import (
 	"github.com/libcluster-go/cluster/strategy/strategytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests wait rather than work, so that more of them go side by side than there
+// are processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A file is a hosts file for tests.
 type file struct {
@@ -240,6 +249,7 @@ func (tell *telling) until(kind cluster.ChangeKind) (is cluster.Change, before [
 
 // TestFaultsAreNamed has a failure say which file, and what is wrong with it.
 func TestFaultsAreNamed(t *testing.T) {
+	t.Parallel()
 	for name, say := range map[string]string{
 		"gone":              "no such file",
 		"its folder gone":   "no such file",
