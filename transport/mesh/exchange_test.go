@@ -49,7 +49,6 @@ func handshakes(meshes []*Mesh) (n int64) {
 // seed is stopped for good, the halves are cut apart for a minute, and it is
 // whole again within 35 seconds.
 func TestOneSeedIsEnough(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const n = 30
 		net := newFakeNet()
@@ -86,7 +85,6 @@ func TestOneSeedIsEnough(t *testing.T) {
 // TestANewcomerIsMetInTurn: a hundred nodes learn of a new one, and make one
 // handshake each with it, spread over time, within a second.
 func TestANewcomerIsMetInTurn(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := 100
 		if raceEnabled {
@@ -132,7 +130,6 @@ func TestANewcomerIsMetInTurn(t *testing.T) {
 // the bounds allow, nothing is dialled that isn't allowed, and it ends when the
 // liar is gone.
 func TestALiarIsBounded(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		net := newFakeNet()
 		forbidden := netip.MustParsePrefix("10.9.128.0/17")
@@ -279,7 +276,6 @@ func TestWithoutPeerExchange(t *testing.T) {
 // TestLostPeersAreDialled: by the mesh, unless a caller of Connect does, and not
 // for longer than it remembers them; and not those who left.
 func TestLostPeersAreDialled(t *testing.T) {
-	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(*Config)
@@ -341,7 +337,6 @@ func cutOff(net *fakeNet, a, b *Mesh) { net.split([]*Mesh{a}, []*Mesh{b}) }
 // peers' word or by its own dials, until somebody here wants it or another
 // instance has its address.
 func TestUnwanted(t *testing.T) {
-	t.Parallel()
 	tests := []struct {
 		name string
 		then func(t *testing.T, net *fakeNet, a, b *Mesh)

@@ -218,7 +218,6 @@ func TestPlacesAreForgotten(t *testing.T) {
 // TestAFloodFromNextDoor: a good node gets in though the flood comes from its
 // own address.
 func TestAFloodFromNextDoor(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const perSecond = 2000
 		net := newFakeNet()

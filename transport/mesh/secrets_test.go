@@ -60,7 +60,6 @@ func TestRotationDropsNothing(t *testing.T) {
 // TestAStolenSecretIsEvicted: whoever holds the old one alone is out within 10
 // seconds, and stays out.
 func TestAStolenSecretIsEvicted(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		net := newFakeNet()
 		meshes := net.fullOf(t, 6)
