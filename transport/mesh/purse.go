@@ -12,6 +12,7 @@ type purse struct {
 	open   int          // dials under way
 	tokens bucket
 	line   map[*rumour]bool // who waits for it to be filled
+	turn   time.Time        // when one of them looks again
 }
 
 func newPurse(place netip.Prefix, now time.Time) *purse {
@@ -29,9 +30,14 @@ func (p *purse) take(price float64, now time.Time) (wait time.Duration) {
 	return wait
 }
 
-// queue is about how long those who wait will take.
-func (p *purse) queue() time.Duration {
-	return time.Duration(len(p.line)) * time.Second / learnedPerSec
+// inTurn is when to look again after a wait for a token: one who waits does then,
+// and the others after about as long as all before them take.
+func (p *purse) inTurn(wait time.Duration, now time.Time) time.Duration {
+	if !p.turn.After(now) {
+		p.turn = now.Add(wait)
+		return wait
+	}
+	return wait + time.Duration(len(p.line))*time.Second/learnedPerSec
 }
 
 // full reports whether a purse is as good as a new one.

@@ -354,7 +354,7 @@ func (u *rumour) pay(now time.Time) (shortest time.Duration) {
 			u.paidBy = in.purse
 			return 0
 		}
-		if wait += in.queue(); line == nil || wait < shortest {
+		if wait = in.inTurn(wait, now); line == nil || wait < shortest {
 			line, shortest = in.purse, wait
 		}
 	}

@@ -376,8 +376,9 @@ func TestRumoursArePaidFor(t *testing.T) {
 				w.pass(100 * time.Millisecond)
 				later += step()
 			}
-			if later > tt.ten || later < tt.ten-1 {
-				t.Errorf("%d dials in ten seconds, want %d", later, tt.ten)
+			// A token may wait for about a second until somebody looks who can use it.
+			if late := max(1, learnedPerSec/tt.addrs); later > tt.ten || later < tt.ten-late {
+				t.Errorf("%d dials in ten seconds, want %d, or up to %d fewer", later, tt.ten, late)
 			}
 		})
 	}
