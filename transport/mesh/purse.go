@@ -12,7 +12,7 @@ type purse struct {
 	open   int          // dials under way
 	tokens bucket
 	line   map[*rumour]bool // who waits for it to be filled
-	turn   time.Time        // when one of them looks again
+	first  *rumour          // of them, who looks as soon as there is a token
 }
 
 func newPurse(place netip.Prefix, now time.Time) *purse {
@@ -32,9 +32,8 @@ func (p *purse) take(price float64, now time.Time) (wait time.Duration) {
 
 // inTurn is when to look again after a wait for a token: one who waits does then,
 // and the others after about as long as all before them take.
-func (p *purse) inTurn(wait time.Duration, now time.Time) time.Duration {
-	if !p.turn.After(now) {
-		p.turn = now.Add(wait)
+func (p *purse) inTurn(wait time.Duration) time.Duration {
+	if p.first == nil {
 		return wait
 	}
 	return wait + time.Duration(len(p.line))*time.Second/learnedPerSec

@@ -354,12 +354,15 @@ func (u *rumour) pay(now time.Time) (shortest time.Duration) {
 			u.paidBy = in.purse
 			return 0
 		}
-		if wait = in.inTurn(wait, now); line == nil || wait < shortest {
+		if wait = in.inTurn(wait); line == nil || wait < shortest {
 			line, shortest = in.purse, wait
 		}
 	}
 	u.line = line
 	line.line[u] = true
+	if line.first == nil {
+		line.first = u
+	}
 	return shortest
 }
 
@@ -379,6 +382,9 @@ func (r *rumours) callNext(p *purse, now time.Time) {
 func (u *rumour) leave() {
 	if u.line != nil {
 		delete(u.line.line, u)
+		if u.line.first == u {
+			u.line.first = nil
+		}
 		u.line = nil
 	}
 }
