@@ -137,14 +137,19 @@ func (s *Supervisor) count(e Event) {
 	}
 }
 
-// forget tells that links are no longer looked at.
-func (s *Supervisor) forget(nodes []Node) {
-	if len(nodes) == 0 {
+// forget tells that the links of a group are no longer looked at. What its core
+// has noticed since its last step counts too, and nobody else will tell it.
+func (s *Supervisor) forget(g *group) {
+	events, links := g.rest()
+	if len(events)+len(links) == 0 {
 		return
 	}
 	var left []Node
 	s.hub.Publish(func() {
-		for _, n := range nodes {
+		for _, e := range events {
+			s.count(e)
+		}
+		for _, n := range links {
 			s.count(NodeDisconnected{Node: n})
 		}
 		left = slices.Sorted(maps.Keys(s.told))

@@ -60,11 +60,12 @@ func (g *group) current() (Transport, Node) {
 	return g.transport, g.self
 }
 
-// links are the nodes that are linked as far as is known.
-func (g *group) links() []Node {
+// rest is what no step has told yet, and the nodes that are linked after that.
+func (g *group) rest() (untold []Event, linked []Node) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Collect(maps.Keys(g.core.links))
+	untold, g.core.events = g.core.events, nil
+	return untold, slices.Collect(maps.Keys(g.core.links))
 }
 
 // loop runs until the supervisor stops, or the group has nothing to do any more.

@@ -160,7 +160,7 @@ func (s *Supervisor) forgetGroup(key any) {
 	g := s.groups[key]
 	s.mu.Unlock()
 	if g != nil {
-		s.forget(g.links())
+		s.forget(g)
 	}
 }
 
@@ -313,7 +313,7 @@ func (s *Supervisor) dropGroup(g *group) bool {
 	g.mu.Unlock()
 	if idle {
 		delete(s.groups, g.key)
-		s.forget(g.links())
+		s.forget(g)
 	}
 	return idle
 }

@@ -286,3 +286,24 @@ func TestNothingIsLinkedOnAMeshThatWasClosed(t *testing.T) {
 		t.Errorf("WaitNodes: %v, want ErrStopped", err)
 	}
 }
+
+// TestWhatWasNotToldIsForgottenToo: between a group's last step and its end, its
+// core may hear of links that are gone, and of new ones.
+func TestWhatWasNotToldIsForgottenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a:1", "b:1")
+		w.start([]Topology{{Name: "x", Strategy: hosts{"a:1", "b:1"}}})
+		synctest.Wait()
+		g := w.sup.groups[w.me]
+		g.mu.Lock()
+		g.core.unlinked(time.Now(), "a:1", ErrLost)
+		g.core.linked(time.Now(), "c:1", 0)
+		g.core.tellUp(time.Now())
+		g.mu.Unlock()
+		w.sup.count(NodeConnected{Node: "c:1"}) // on another transport
+		w.sup.forget(g)
+		if got := w.sup.Nodes(); !slices.Equal(got, nodes("c:1")) {
+			t.Errorf("linked with %v, want c:1 alone", got)
+		}
+	})
+}
