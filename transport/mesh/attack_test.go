@@ -242,7 +242,7 @@ func TestAnInstanceCantBeTaken(t *testing.T) {
 
 // TestControlFramesAreBounded: a peer that asks and doesn't read the answers.
 func TestControlFramesAreBounded(t *testing.T) {
-	o := outbox{limit: 1000, start: func(func()) {}} // nothing is ever written
+	o := outbox{limit: 1000, buffers: &writeBuffers{}, start: func(func()) {}} // nothing is ever written
 	for range 100_000 {
 		o.urge(frameReproof, make([]byte, maxSecrets*proofSize)) // as the reader does at each challenge
 	}

@@ -111,8 +111,8 @@ func TestWhatHandlersDoIsLoggedOnce(t *testing.T) {
 	})
 	in := inbox{m: b, from: "a:1"}
 	for range 1000 {
-		in.deliver([]byte("panics"), []byte("data"))
-		in.deliver([]byte("panics"), []byte("data"))
+		in.deliver([]byte("panics"), []byte("data"), 0)
+		in.deliver([]byte("panics"), []byte("data"), 0)
 		for len(in.pending("panics")) > 0 { // so that it is full again and again
 			time.Sleep(10 * time.Microsecond)
 		}
@@ -128,7 +128,7 @@ func TestWhatHandlersDoIsLoggedOnce(t *testing.T) {
 }
 
 // pending are the messages that wait for a handler.
-func (in *inbox) pending(subject string) []Message {
+func (in *inbox) pending(subject string) []item {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if q := in.queues[subject]; q != nil {

@@ -29,9 +29,11 @@ const (
 	defaultMaxHandshakes    = 512
 	defaultMaxPeers         = 4096
 	defaultForgetAfter      = 24 * time.Hour
-	defaultMaxMessage       = 1 << 20
+	defaultMaxMessage       = 16 << 20
 	defaultSendQueue        = 64 << 10
 	defaultReceiveQueue     = 1 << 20
+	defaultReceiveLarge     = 256 << 20
+	defaultMaxRequests      = 64
 	maxMessageLimit         = 16 << 20
 )
 
@@ -142,23 +144,42 @@ type Config struct {
 	// 24 hours; negative means not at all.
 	ForgetAfter time.Duration
 
-	// MaxMessage is the most bytes that one message may have, sent or
-	// received. All nodes of a cluster should have the same. Zero means 1 MiB;
-	// at most 16 MiB.
+	// MaxMessage is the most bytes that one message, request or reply may have,
+	// sent or received. All nodes of a cluster should have the same: one that is
+	// sent more than it takes closes the link. Zero means 16 MiB, which is the
+	// most.
 	MaxMessage int
 
 	// SendQueue is how many bytes may wait to be written to one peer before
-	// [Mesh.Send] waits. Zero means 64 KiB.
+	// [Mesh.Send] waits. What has more than 64 KiB isn't in it: it goes in parts
+	// between the others, and its sender waits for the last of them. Zero means
+	// 64 KiB.
 	SendQueue int
 
 	// ReceiveQueue is how many bytes of messages may wait for the handler of
-	// one subject of one peer before further ones are dropped. Each counts 64
-	// bytes more than its data. Zero means 1 MiB.
+	// one subject of one peer before further ones are dropped, and how many of
+	// requests for the responder before further ones are refused. Each counts 64
+	// bytes more than its data; if none waits, one is taken however large it
+	// is. Zero means 1 MiB.
 	ReceiveQueue int
+
+	// ReceiveLarge is how many bytes of what comes in parts (more than 64 KiB
+	// each) may be held for all peers together, from the first part until the
+	// handler has returned. Further ones are dropped; requests and replies fail
+	// with [ErrOverloaded]. Besides, one peer may have no more than 48 MiB of them
+	// on the way. Zero means 256 MiB; at least twice MaxMessage.
+	ReceiveLarge int
+
+	// MaxRequests is how many requests of one peer to one subject are responded
+	// to at once. Zero means 64.
+	MaxRequests int
 
 	// Handlers are in place before the first peer is accepted, by subject, as
 	// [Mesh.Handle] would set them later.
 	Handlers map[string]Handler
+
+	// Responders are in place as early, as [Mesh.Respond] would set them later.
+	Responders map[string]Responder
 
 	// Resolver looks up the hosts of nodes that are names, at every attempt to
 	// connect them. Nil means [net.DefaultResolver].
@@ -199,9 +220,12 @@ func withDefaults(c Config) (Config, error) {
 	setDefault(&c.MaxMessage, defaultMaxMessage)
 	setDefault(&c.SendQueue, defaultSendQueue)
 	setDefault(&c.ReceiveQueue, defaultReceiveQueue)
+	setDefault(&c.ReceiveLarge, defaultReceiveLarge)
+	setDefault(&c.MaxRequests, defaultMaxRequests)
 	c.Secrets = slices.Clone(c.Secrets)
 	c.Meta = maps.Clone(c.Meta)
 	c.Handlers = maps.Clone(c.Handlers)
+	c.Responders = maps.Clone(c.Responders)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -259,6 +283,14 @@ func (c *Config) checkNames() error {
 			return fmt.Errorf("mesh: Config.Handlers[%q] is nil; want a func", subject)
 		}
 	}
+	for subject, r := range c.Responders {
+		if err := checkSubject(subject); err != nil {
+			return fmt.Errorf("mesh: Config.Responders: %w", err)
+		}
+		if r == nil {
+			return fmt.Errorf("mesh: Config.Responders[%q] is nil; want a func", subject)
+		}
+	}
 	return nil
 }
 
@@ -283,6 +315,8 @@ func (c *Config) checkNumbers() error {
 		atLeast("MaxMessage", c.MaxMessage, 1, c.MaxMessage >= 1),
 		atLeast("SendQueue", c.SendQueue, 1, c.SendQueue >= 1),
 		atLeast("ReceiveQueue", c.ReceiveQueue, 1, c.ReceiveQueue >= 1),
+		atLeast("ReceiveLarge", c.ReceiveLarge, 2*c.MaxMessage, c.ReceiveLarge >= 2*c.MaxMessage),
+		atLeast("MaxRequests", c.MaxRequests, 1, c.MaxRequests >= 1),
 		most,
 	)
 }

@@ -13,12 +13,21 @@ var (
 	ErrClosed = errors.New("mesh: closed")
 	// ErrNoNode says that no link with that node is up.
 	ErrNoNode = errors.New("mesh: no link with that node")
-	// ErrDown says that the link went down before the call was done.
+	// ErrDown says that the link went down before the call was done. A request
+	// may have been handled or not.
 	ErrDown = errors.New("mesh: the link went down")
 	// ErrQueueFull says that Config.SendQueue was full until the call's context
 	// was done.
 	ErrQueueFull = errors.New("mesh: the node's send queue is full")
-	// ErrTooLarge says that a message is larger than Config.MaxMessage.
+	// ErrOverloaded says that a node had no room for a request, or this one none
+	// for the reply: Config.MaxRequests, ReceiveQueue or ReceiveLarge was reached.
+	ErrOverloaded = errors.New("mesh: the node is overloaded")
+	// ErrNoHandler says that the node has no responder for a request's subject.
+	ErrNoHandler = errors.New("mesh: the node has no responder for that subject")
+	// ErrPanicked says that the responder panicked, which its node has logged.
+	ErrPanicked = errors.New("mesh: the responder panicked")
+	// ErrTooLarge says that a message is larger than Config.MaxMessage, here or
+	// on the other node, or that a reply is.
 	ErrTooLarge = errors.New("mesh: message too large")
 	// ErrSubject says that a subject is empty or too long.
 	ErrSubject = errors.New("mesh: bad subject")
@@ -36,7 +45,7 @@ var (
 
 // A NodeError tells which operation failed with which node.
 type NodeError struct {
-	// Op is "connect", "disconnect", "send" or "dial".
+	// Op is "connect", "disconnect", "send", "request" or "dial".
 	Op string
 	// Node is the node as the caller named it.
 	Node transport.Node
@@ -50,6 +59,15 @@ func (e *NodeError) Error() string {
 
 // Unwrap returns the cause.
 func (e *NodeError) Unwrap() error { return e.Err }
+
+// A RemoteError is the error with which another node's responder answered a
+// request.
+type RemoteError struct {
+	// Text is the error's text: at most 1 KiB of it.
+	Text string
+}
+
+func (e *RemoteError) Error() string { return "mesh: the responder failed: " + e.Text }
 
 // A Code says why a node refused or closed a link.
 type Code uint16

@@ -31,6 +31,7 @@ func (p *exactBuffers) put(b *readBuffer) { p.pool.Put(b) }
 // An exactConn is read by one goroutine at a time, as crypto/tls does.
 type exactConn struct {
 	net.Conn
+	out     pusher
 	fill    func(buffers *exactBuffers) (buf *readBuffer, n int, err error)
 	buffers *exactBuffers
 
@@ -47,8 +48,11 @@ func newExactConn(conn net.Conn, buffers *exactBuffers) net.Conn {
 	if fill == nil {
 		return conn
 	}
-	return &exactConn{Conn: conn, fill: fill, buffers: buffers}
+	return &exactConn{Conn: conn, out: pusher{conn: conn, push: pushTo(conn)}, fill: fill, buffers: buffers}
 }
+
+// Write may be called by several goroutines, as crypto/tls does for an alert.
+func (c *exactConn) Write(b []byte) (int, error) { return c.out.Write(b) }
 
 func (c *exactConn) Read(b []byte) (int, error) {
 	if len(b) == 0 {

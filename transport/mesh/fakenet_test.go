@@ -18,7 +18,8 @@ import (
 // testing/synctest. What goes between two hosts that are cut apart waits, as TCP
 // sends it again. A test that cuts heals before it ends.
 type fakeNet struct {
-	healed signal.Signal
+	healed    signal.Signal
+	perSecond int // bytes that a line takes, each way; zero for all at once
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]*fakeListener
@@ -217,6 +218,9 @@ type fakeConn struct {
 func (c *fakeConn) Write(b []byte) (int, error) {
 	if err := c.net.waitForPath(c.done, c.local.Addr(), c.remote.Addr()); err != nil {
 		return 0, err
+	}
+	if c.net.perSecond > 0 {
+		time.Sleep(time.Duration(len(b)) * time.Second / time.Duration(c.net.perSecond))
 	}
 	return c.Conn.Write(b)
 }

@@ -73,7 +73,7 @@ func TestEmptyMessagesAreBounded(t *testing.T) {
 	})
 	in := inbox{m: m, from: "a:1"}
 	for range 10_000 {
-		in.deliver([]byte("s"), nil)
+		in.deliver([]byte("s"), nil, 0)
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()

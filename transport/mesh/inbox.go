@@ -2,16 +2,11 @@ package mesh
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"runtime/debug"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
 )
 
@@ -39,206 +34,148 @@ func (msg *Message) size() int {
 // the mesh is closed. A panic is logged, and the next message is delivered.
 type Handler func(ctx context.Context, msg Message)
 
-// An inbox holds the messages of one peer that wait for their handlers.
+// An inbox holds the messages and the requests of one peer that wait for the
+// user's code.
 type inbox struct {
 	m    *Mesh
 	from transport.Node
+	peer *peer // for the answers
 
 	mu     sync.Mutex
-	queues map[string]*queue
+	queues map[string]*queue // kept while there is a handler
+	desks  map[string]*desk  // kept while there are requests
 }
 
+// keepItems is how many places for messages an idle queue keeps.
+const keepItems = 16
+
 type queue struct {
-	messages []Message
-	bytes    int
+	subject string
+	name    string
+	work    func()
+	bytes   atomic.Int64
+
+	// The inbox's mu guards these.
+	messages []item
 	running  bool
 	dropped  int  // since the queue was last empty
 	told     bool // that messages are dropped
 }
 
+// An item is what waits for the user's code.
+type item struct {
+	Message
+	id   uint64 // of a request
+	held int    // bytes of the mesh's budget
+}
+
 // deliver is called by a link's reader: it neither blocks nor runs a handler.
-func (in *inbox) deliver(subject, data []byte) {
-	if !in.m.handlers.has(string(subject)) {
+// held is what the message has of the mesh's budget.
+func (in *inbox) deliver(subject, data []byte, held int) {
+	e := in.m.handlers.find(subject)
+	if e == nil || e.handle == nil {
+		in.m.large.give(held)
 		if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
 			in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
 		}
 		return
 	}
+	msg := item{Message: Message{From: in.from, Subject: e.subject, Data: data}, held: held}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	q := in.queues[string(subject)]
-	if q == nil {
-		q = &queue{}
-		if in.queues == nil {
-			in.queues = map[string]*queue{}
-		}
-		in.queues[string(subject)] = q
-	}
-	msg := Message{From: in.from, Subject: string(subject), Data: data}
-	if q.bytes > 0 && q.bytes+msg.size() > in.m.cfg.ReceiveQueue {
+	q := in.queue(e)
+	if waiting := int(q.bytes.Load()); waiting > 0 && waiting+msg.size() > in.m.cfg.ReceiveQueue {
+		in.m.large.give(held)
 		if q.dropped++; q.dropped == 1 {
-			in.tellSlow(string(subject), q)
+			in.tellSlow(q)
 		}
 		in.m.dropped.Add(1)
 		return
 	}
 	q.messages = append(q.messages, msg)
-	q.bytes += msg.size()
+	q.bytes.Add(int64(msg.size()))
 	if !q.running {
 		q.running = true
-		in.m.handlers.start(func() { in.run(string(subject), q) })
+		in.m.handlers.begin(q.name)
+		go q.work()
 	}
 }
 
+// queue finds a subject's queue. The caller holds mu.
+func (in *inbox) queue(e *entry) *queue {
+	q := in.queues[e.subject]
+	if q == nil {
+		q = &queue{subject: e.subject, name: e.name}
+		q.work = func() {
+			defer in.m.handlers.end(q.name)
+			in.run(q)
+		}
+		if in.queues == nil {
+			in.queues = map[string]*queue{}
+		}
+		in.queues[e.subject] = q
+	}
+	return q
+}
+
 // tellSlow logs that a queue is full, unless it was just a while ago.
-func (in *inbox) tellSlow(subject string, q *queue) {
+func (in *inbox) tellSlow(q *queue) {
 	var left int
-	if left, q.told = in.m.refusals.due("slow", subject+"\x00"+string(in.from), time.Now()); q.told {
-		in.m.log.Warn("a handler is too slow, dropping messages", "subject", subject, "node", in.from, "queued_bytes", q.bytes, "repeated", left)
+	if left, q.told = in.m.refusals.due("slow", q.subject+"\x00"+string(in.from), time.Now()); q.told {
+		in.m.log.Warn("a handler is too slow, dropping messages", "subject", q.subject, "node", in.from, "queued_bytes", q.bytes.Load(), "repeated", left)
 	}
 }
 
 // run hands messages over for as long as there are any.
-func (in *inbox) run(subject string, q *queue) {
-	for {
-		msg, ok := in.next(subject, q)
-		if !ok {
-			return
+func (in *inbox) run(q *queue) {
+	for batch := in.next(q, nil); len(batch) > 0; batch = in.next(q, batch) {
+		for i := range batch {
+			msg := batch[i]
+			batch[i] = item{}
+			q.bytes.Add(-int64(msg.size()))
+			if in.m.ctx.Err() == nil {
+				in.call(msg.Message)
+			}
+			in.m.large.give(msg.held)
 		}
-		in.m.handlers.call(in.m.ctx, msg, in.panicked)
+	}
+}
+
+// next takes all that waits, and leaves an empty slice in its place.
+func (in *inbox) next(q *queue, empty []item) (batch []item) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	batch, q.messages = q.messages, empty[:0]
+	if len(batch) > 0 {
+		return batch
+	}
+	q.running = false
+	if q.told {
+		in.m.log.Info("a handler has caught up", "subject", q.subject, "node", in.from, "dropped", q.dropped)
+	}
+	q.dropped, q.told = 0, false
+	if cap(q.messages) > keepItems {
+		q.messages = nil
+	}
+	if e := in.m.handlers.named(q.subject); e == nil || e.handle == nil {
+		delete(in.queues, q.subject)
+	}
+	return nil
+}
+
+func (in *inbox) call(msg Message) {
+	defer func() {
+		if r := recover(); r != nil {
+			in.panicked(msg, r)
+		}
+	}()
+	if e := in.m.handlers.named(msg.Subject); e != nil && e.handle != nil {
+		e.handle(in.m.ctx, msg)
 	}
 }
 
 func (in *inbox) panicked(msg Message, r any) {
 	if left, ok := in.m.refusals.due("panic", msg.Subject, time.Now()); ok {
 		in.m.log.Error("a handler panicked", "subject", msg.Subject, "node", msg.From, "panic", r, "stack", string(debug.Stack()), "repeated", left)
-	}
-}
-
-func (in *inbox) next(subject string, q *queue) (Message, bool) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if len(q.messages) == 0 || in.m.ctx.Err() != nil {
-		q.running = false
-		delete(in.queues, subject)
-		if q.told {
-			in.m.log.Info("a handler has caught up", "subject", subject, "node", in.from, "dropped", q.dropped)
-		}
-		return Message{}, false
-	}
-	msg := q.messages[0]
-	q.messages[0] = Message{}
-	q.messages = q.messages[1:]
-	q.bytes -= msg.size()
-	return msg, true
-}
-
-// handlers are the user's funcs by subject, and the calls of them under way.
-type handlers struct {
-	mu    sync.RWMutex
-	funcs map[string]Handler
-	busy  map[string]int // calls under way, by name
-	idle  signal.Signal  // rung when a worker ends
-	count int            // workers
-}
-
-func (h *handlers) has(subject string) bool {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.funcs[subject] != nil
-}
-
-func (h *handlers) set(subject string, f Handler) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if f == nil {
-		delete(h.funcs, subject)
-		return
-	}
-	h.funcs[subject] = f
-}
-
-func (h *handlers) start(worker func()) {
-	h.mu.Lock()
-	h.count++
-	h.mu.Unlock()
-	go func() {
-		defer func() {
-			h.mu.Lock()
-			h.count--
-			h.mu.Unlock()
-			h.idle.Ring()
-		}()
-		worker()
-	}()
-}
-
-func (h *handlers) call(ctx context.Context, msg Message, panicked func(Message, any)) {
-	defer h.enter(strconv.Quote(msg.Subject))()
-	defer func() {
-		if r := recover(); r != nil {
-			panicked(msg, r)
-		}
-	}()
-	h.mu.RLock()
-	f := h.funcs[msg.Subject]
-	h.mu.RUnlock()
-	if f != nil {
-		f(ctx, msg)
-	}
-}
-
-// enter notes a call of user's code by name; the func that it returns, that it
-// has ended.
-func (h *handlers) enter(name string) (leave func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.busy[name]++
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.busy[name]--; h.busy[name] == 0 {
-			delete(h.busy, name)
-		}
-	}
-}
-
-// ask calls one of Config's funcs, and waits for its answer or for the end of the
-// mesh, for which such a func must not be waited without a bound: it may be the
-// one that calls Close.
-func ask[T any](m *Mesh, name string, f func() T) (answer T, err error) {
-	answers := make(chan T, 1)
-	m.handlers.start(func() {
-		defer m.handlers.enter(name)()
-		answers <- f()
-	})
-	select {
-	case answer = <-answers:
-		return answer, nil
-	case <-m.ctx.Done():
-		return answer, ErrClosed
-	}
-}
-
-// wait returns once no code of the user's runs, or with what still does when ctx
-// is done: handlers by subject, and Config's funcs by name.
-func (h *handlers) wait(ctx context.Context) error {
-	for {
-		rung := h.idle.Wait()
-		h.mu.RLock()
-		count := h.count
-		names := slices.Sorted(maps.Keys(h.busy))
-		h.mu.RUnlock()
-		if count == 0 {
-			return nil
-		}
-		select {
-		case <-rung:
-		case <-ctx.Done():
-			if len(names) == 0 {
-				names = []string{"Config.Logger"}
-			}
-			return fmt.Errorf("%w: %s", ErrHandlerBusy, strings.Join(names, ", "))
-		}
 	}
 }

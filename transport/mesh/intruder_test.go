@@ -200,7 +200,7 @@ func TestMaxPeersHoldsInACrowd(t *testing.T) {
 
 // TestWhoReadsNothingIsGivenUp: what is told of others waits within bounds.
 func TestWhoReadsNothingIsGivenUp(t *testing.T) {
-	o := outbox{limit: 1000, write: func([]byte) { select {} }, shut: func() {}, start: func(func()) {}}
+	o := outbox{limit: 1000, buffers: &writeBuffers{}, write: func([]byte) { select {} }, shut: func() {}, start: func(func()) {}}
 	frames := 0
 	for o.order(framePeers, make([]byte, 1000)) {
 		if frames++; frames > 2*maxOrdered/1000 {

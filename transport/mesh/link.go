@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type link struct {
 	unasked bool  // no caller of Connect dialled it
 	peer    *peer // set by admit, before the reader starts; nil during the handshake
 	out     outbox
+	parts   arrivals // the reader's
 
 	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
 	asked atomic.Int64  // when a ping was last sent
@@ -61,7 +63,12 @@ func (m *Mesh) newLink(s *session, id linkID, dialled bool) (*link, error) {
 		began: make(chan struct{}), received: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.heard.Store(int64(m.elapsed()))
-	l.out = outbox{limit: m.cfg.SendQueue, write: l.write, shut: l.shut, start: m.run}
+	l.out = outbox{limit: m.cfg.SendQueue, buffers: &m.writes, write: l.write, shut: l.shut, start: m.run}
+	l.parts.budget = &m.large
+	if l.pusher() != nil {
+		l.out.try = l.try
+	}
+	tuneLink(s.conn)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.links[id] != nil {
@@ -82,10 +89,37 @@ func (m *Mesh) abandon(l *link) {
 // write is called by the outbox's goroutine. If it fails, the reader ends the
 // link, once it has read what the peer had to say.
 func (l *link) write(b []byte) {
-	if _, err := l.conn.Write(b); err != nil {
-		l.out.fail()
-		l.expire()
+	_, err := l.conn.Write(b)
+	if p := l.pusher(); p != nil && err == nil {
+		err = p.flush()
 	}
+	if err != nil {
+		l.broken()
+	}
+}
+
+// try is called by whoever sends on an idle link.
+func (l *link) try(b []byte) (all bool) {
+	left, err := l.pusher().hurry(func() error { _, err := l.conn.Write(b); return err })
+	if err != nil {
+		l.broken()
+	}
+	return !left
+}
+
+func (l *link) broken() {
+	l.out.fail()
+	l.expire()
+}
+
+// pusher is what can write without waiting; nil if nothing can.
+func (l *link) pusher() *pusher {
+	if c, ok := l.conn.(*tls.Conn); ok {
+		if exact, ok := c.NetConn().(*exactConn); ok && exact.out.push != nil {
+			return &exact.out
+		}
+	}
+	return nil
 }
 
 // shut ends the writing side; the peer's answer ends the reader.
@@ -127,6 +161,7 @@ func reasonOf(err error) (Reason, Code) {
 // read runs until the link can't be read any further.
 func (l *link) read() {
 	err := l.readFrames()
+	l.parts.end()
 	if errors.Is(err, ErrProtocol) {
 		if left, ok := l.m.refusals.due("broken", string(l.peer.hello.node), time.Now()); ok {
 			l.m.log.Warn("a peer broke the protocol", "node", l.peer.hello.node, "error", err, "repeated", left)
@@ -141,30 +176,39 @@ func (l *link) readFrames() error {
 		if err := r.rest(); err != nil {
 			return err
 		}
-		var h [headerSize]byte
-		if _, err := io.ReadFull(r, h[:]); err != nil {
+		if _, err := io.ReadFull(r, r.header[:]); err != nil {
 			return err
 		}
-		t, length := parseHeader(h)
-		limit, known := l.limit(t)
-		if length > limit {
-			return fmt.Errorf("%w: type %d with %d bytes, more than %d", errMalformed, t, length, limit)
-		}
-		if !known {
-			if _, err := io.CopyN(io.Discard, r, int64(length)); err != nil {
-				return err
-			}
-			continue
-		}
-		payload := make([]byte, length)
-		if _, err := io.ReadFull(r, payload); err != nil {
-			return err
-		}
-		if err := l.handle(t, payload); err != nil {
+		t, length := parseHeader(r.header)
+		if err := l.readPayload(r, t, length); err != nil {
 			return err
 		}
 	}
 	return errEnded
+}
+
+func (l *link) readPayload(r io.Reader, t frameType, length int) error {
+	limit, known := l.limit(t)
+	switch {
+	case length > limit:
+		return fmt.Errorf("%w: type %d with %d bytes, more than %d", errMalformed, t, length, limit)
+	case !known:
+		_, err := io.CopyN(io.Discard, r, int64(length))
+		return err
+	case t.talk() && (!l.opened || l.shutting):
+		return fmt.Errorf("%w: type %d before begin, or after last", errMalformed, t)
+	case t == framePart:
+		whole, err := l.parts.part(r, length)
+		if err != nil || whole == nil {
+			return err
+		}
+		return l.arrived(whole)
+	}
+	payload := make([]byte, length)
+	if _, err := io.ReadFull(r, payload); err != nil {
+		return err
+	}
+	return l.handle(t, payload)
 }
 
 // over reports whether the link has ended, so that what it still holds is not
@@ -191,8 +235,12 @@ func (l *link) limit(t frameType) (limit int, known bool) {
 		return maxClaimsFrame, true
 	case frameReproof:
 		return maxSecrets * proofSize, true
-	case frameMessage:
-		return 1 + maxSubject + l.m.cfg.MaxMessage, true
+	case frameMessage, frameRequest, frameReply:
+		return min(maxWhole, l.most(t)), true
+	case frameLarge:
+		return largeHead, true
+	case framePart:
+		return partHead + maxPart, true
 	case frameProof, frameAnswer, frameHello, frameWelcome, frameRefuse:
 		return 0, false // over by now: skipped if empty, refused otherwise
 	default:
@@ -203,9 +251,6 @@ func (l *link) limit(t frameType) (limit int, known bool) {
 func (l *link) handle(t frameType, payload []byte) error {
 	if size, fixed := fixedSize(t); fixed && len(payload) != size {
 		return fmt.Errorf("%w: type %d with %d bytes, want %d", errMalformed, t, len(payload), size)
-	}
-	if (t == frameMessage || t == framePeers) && (!l.opened || l.shutting) {
-		return fmt.Errorf("%w: type %d before begin, or after last", errMalformed, t)
 	}
 	switch t {
 	case framePing:
@@ -234,15 +279,72 @@ func (l *link) handle(t frameType, payload []byte) error {
 			return err
 		}
 		return &closeError{code, reason}
-	case frameMessage:
-		subject, data, err := decodeMessage(payload)
-		if err != nil {
-			return err
-		}
-		if !l.deaf.Load() {
-			l.peer.in.deliver(subject, data)
-		}
+	case frameLarge:
+		return l.parts.begin(payload, l.most)
+	case frameMessage, frameRequest, frameReply:
+		return l.deliver(t, payload, 0)
 	default: // of the handshake, which is over
+	}
+	return nil
+}
+
+// most is how long the payload of a message, a request or a reply may be.
+func (l *link) most(t frameType) int {
+	most, _ := mostOf(t)
+	return most - maxMessageLimit + max(l.m.cfg.MaxMessage, maxErrorText)
+}
+
+// deliver hands a message, a request or a reply over. held is what it has of the
+// mesh's budget.
+func (l *link) deliver(t frameType, payload []byte, held int) error {
+	if l.deaf.Load() {
+		l.m.large.give(held)
+		return nil
+	}
+	var id uint64
+	var s status
+	var subject, data []byte
+	var err error
+	switch t {
+	case frameRequest:
+		id, subject, data, err = decodeRequest(payload)
+	case frameReply:
+		id, s, data, err = decodeReply(payload)
+	default:
+		subject, data, err = decodeMessage(payload)
+	}
+	switch {
+	case err != nil:
+		l.m.large.give(held)
+		return err
+	case t == frameRequest:
+		l.peer.in.request(id, subject, data, held)
+	case t == frameReply:
+		l.m.large.give(held) // the data are the caller's from now on
+		l.peer.replied(id, s, data)
+	default:
+		l.peer.in.deliver(subject, data, held)
+	}
+	return nil
+}
+
+// arrived takes what has come in parts, or is told that it is skipped.
+func (l *link) arrived(a *arrival) error {
+	if !a.skipped() {
+		return l.deliver(a.t, a.payload, a.length)
+	}
+	if left, ok := l.m.refusals.due("large", string(l.peer.hello.node), time.Now()); ok {
+		l.m.log.Warn("too many large messages at once, dropping more", "node", l.peer.hello.node, "bytes", a.length, "repeated", left)
+	}
+	id := binary.BigEndian.Uint64(a.head[:])
+	switch {
+	case l.deaf.Load():
+	case a.t == frameRequest:
+		l.peer.in.refuse(id, statusOverloaded)
+	case a.t == frameReply:
+		l.peer.calls.answer(id, answer{err: ErrOverloaded})
+	default:
+		l.m.dropped.Add(1)
 	}
 	return nil
 }

@@ -50,6 +50,8 @@ type Mesh struct {
 	prover   atomic.Pointer[prover]
 	tls      *tls.Config // nil in an insecure mesh
 	buffers  exactBuffers
+	writes   writeBuffers
+	large    budget
 	listener net.Listener
 	listen   netip.AddrPort
 	epoch    time.Time
@@ -64,7 +66,7 @@ type Mesh struct {
 	waiting   waitingRoom
 	events    *feed.Hub[Event]
 
-	dropped    atomic.Int64 // messages
+	dropped    atomic.Int64 // messages and requests
 	handshakes atomic.Int64 // that proved both sides, as the dialler
 	proving    atomic.Int32 // connections that this node has dialled and whose handshake is under way
 
@@ -125,10 +127,8 @@ func listenOn(network network, cfg Config) (*Mesh, error) {
 		tombstones: tombstones{}, hasNews: make(chan struct{}, 1), hasRumours: make(chan struct{}, 1),
 		told: map[instanceID]Peer{},
 	}
-	m.handlers.funcs, m.handlers.busy = cfg.Handlers, map[string]int{}
-	if m.handlers.funcs == nil {
-		m.handlers.funcs = map[string]Handler{}
-	}
+	m.handlers.init(&cfg)
+	m.large.most = int64(cfg.ReceiveLarge)
 	m.log = logqueue.New(cfg.Logger, m.handlers.start)
 	m.waiting.limit = cfg.MaxHandshakes
 	m.events = feed.New(eventQueue, m.snapshotEvent, func(n int) Event { return Lagged{N: n} })
@@ -331,7 +331,7 @@ func (m *Mesh) Handle(subject string, h Handler) error {
 	if err := checkSubject(subject); err != nil {
 		return err
 	}
-	m.handlers.set(subject, h)
+	m.handlers.change(subject, func(e *entry) { e.handle = h })
 	return nil
 }
 

@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"cmp"
+	"errors"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -80,6 +82,7 @@ func (Lagged) event()   {}
 type peer struct {
 	hello *hello
 	in    inbox
+	calls calls
 
 	links  []*link // proved, not ended; the newest last
 	active *link   // the one that this node sends on; nil before the first begin
@@ -136,7 +139,7 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	p := m.peers[h.instance]
 	if p == nil {
 		p = &peer{hello: h}
-		p.in = inbox{m: m, from: h.node}
+		p.in = inbox{m: m, from: h.node, peer: p}
 		m.peers[h.instance] = p
 		for _, a := range h.addrs {
 			m.byAddr[a] = p
@@ -198,6 +201,9 @@ func (m *Mesh) end(l *link) {
 	_ = l.conn.SetDeadline(time.Unix(1, 0))
 	m.run(func() { _ = l.conn.Close() }) // may block for a moment, to say so
 	if p := l.peer; p != nil {
+		if l.turn != 0 && (!l.sentLast || !l.gotLast) {
+			p.calls.fail(ErrDown, false) // requests or their replies may have been on it
+		}
 		p.links = slices.DeleteFunc(p.links, func(o *link) bool { return o == l })
 		if p.active == l {
 			p.active = nil
@@ -211,6 +217,9 @@ func (m *Mesh) ended(l *link, why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := l.peer
+	if l.sentLast && l.gotLast && !errors.Is(why, io.EOF) {
+		l.sentLast = false // what was queued before it may not have come through
+	}
 	m.end(l)
 	m.closeReceived(l)
 	if m.peers[p.hello.instance] != p {
@@ -239,6 +248,11 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 	}
 	if reason != ReasonLost && reason != ReasonSilent {
 		m.endStreams(func(h *hello) bool { return h.instance == p.hello.instance })
+	}
+	if reason == ReasonClosed {
+		p.calls.fail(ErrClosed, true)
+	} else {
+		p.calls.fail(ErrDown, true)
 	}
 	info := p.snapshot()
 	for _, l := range p.links {

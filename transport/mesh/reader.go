@@ -13,7 +13,9 @@ const plainBuffer = 4 << 10
 // stack is shallow: from within [crypto/tls], an idle link's stack would stay
 // twice as large.
 type frameReader struct {
-	l     *link
+	l      *link
+	header [headerSize]byte // of the frame that is being read
+
 	exact *exactConn    // nil if there is no waiting without a buffer
 	plain *bufio.Reader // in its place
 

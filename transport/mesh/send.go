@@ -8,26 +8,22 @@ import (
 	"github.com/libcluster-go/cluster/transport"
 )
 
-// Send queues a message for a node, which gets it at most once and after those
-// that were sent to it before on the same subject. It waits while the node's
-// queue is full, until ctx is done. data may be used again when it returns. A
-// name that stands for several linked nodes means the first in order.
+// Send sends a message to a node, which gets it at most once and after those that
+// were sent to it before on the same subject. It returns once the message is
+// queued, or, if it has more than 64 KiB, once the last of its parts is; until
+// then it waits, while the queue is full or parts of others go first, until ctx is
+// done. data may be used again when it returns. A name that stands for several
+// linked nodes means the first in order.
 //
 // Its error is a [NodeError] with [ErrClosed], [ErrNoNode], [ErrDown], [ErrTooLarge],
 // [ErrSubject], or [ErrQueueFull] and ctx's cause.
 func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data []byte) error {
 	err := m.checkMessage(subject, data)
 	if err == nil {
-		m.mu.Lock()
-		found, closed := m.find(n), m.closed
-		m.mu.Unlock()
-		switch {
-		case closed:
-			err = ErrClosed
-		case len(found) == 0:
-			err = ErrNoNode
-		default:
-			err = m.sendTo(ctx, found[0], subject, data)
+		var p *peer
+		if p, err = m.route(n); err == nil {
+			l := letter{t: frameMessage, subject: subject, data: data}
+			err = m.sendTo(ctx, p, &l, true)
 		}
 	}
 	if err != nil {
@@ -36,9 +32,27 @@ func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data 
 	return nil
 }
 
+// route finds the peer that a node's name means.
+func (m *Mesh) route(n transport.Node) (*peer, error) {
+	addr := n.Addr()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, ErrClosed
+	}
+	if p := m.byAddr[addr]; p != nil && p.up && len(m.aliases[addr]) == 0 {
+		return p, nil // as find does, which makes a list
+	}
+	if found := m.find(n); len(found) > 0 {
+		return found[0], nil
+	}
+	return nil, ErrNoNode
+}
+
 // Broadcast sends a message to every peer that is up, side by side, so that a
 // slow one delays none of the others. It returns when all have it queued or
-// failed; the error joins a [NodeError] for each that did, or is [ErrClosed].
+// failed; the error joins a [NodeError] for each that did, or is [ErrClosed],
+// [ErrTooLarge] or [ErrSubject].
 func (m *Mesh) Broadcast(ctx context.Context, subject string, data []byte) error {
 	if err := m.checkMessage(subject, data); err != nil {
 		return err
@@ -55,10 +69,16 @@ func (m *Mesh) Broadcast(ctx context.Context, subject string, data []byte) error
 	if closed {
 		return ErrClosed
 	}
+	l := letter{t: frameMessage, subject: subject, data: data}
 	errs := make(chan error, len(peers))
+	waiting := 0
 	for _, p := range peers {
+		if m.queueFor(p, &l) {
+			continue
+		}
+		waiting++
 		go func() {
-			err := m.sendTo(ctx, p, subject, data)
+			err := m.sendTo(ctx, p, &l, false)
 			if err != nil {
 				err = &NodeError{Op: "send", Node: p.hello.node, Err: err}
 			}
@@ -66,10 +86,20 @@ func (m *Mesh) Broadcast(ctx context.Context, subject string, data []byte) error
 		}()
 	}
 	var all []error
-	for range peers {
+	for range waiting {
 		all = append(all, <-errs)
 	}
 	return errors.Join(all...)
+}
+
+// queueFor queues a letter that isn't large if there is room now.
+func (m *Mesh) queueFor(p *peer, l *letter) bool {
+	lk, _ := m.linkOf(p)
+	if lk == nil || l.large() {
+		return false
+	}
+	wait, err := lk.out.send(l, false)
+	return wait == nil && err == nil
 }
 
 func (m *Mesh) checkMessage(subject string, data []byte) error {
@@ -82,23 +112,41 @@ func (m *Mesh) checkMessage(subject string, data []byte) error {
 	return nil
 }
 
-// sendTo queues on whichever link the peer has now.
-func (m *Mesh) sendTo(ctx context.Context, p *peer, subject string, data []byte) error {
+// linkOf returns the link on which a peer is sent to; nil if there is none just
+// now.
+func (m *Mesh) linkOf(p *peer) (l *link, up bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return p.active, p.up
+}
+
+// sendTo queues on whichever link the peer has now. An eager sender writes by
+// itself if it can do so without waiting.
+func (m *Mesh) sendTo(ctx context.Context, p *peer, l *letter, eager bool) error {
+	var changed <-chan struct{} // nil at first: mostly there is no need to wait for it
 	for {
-		changed := m.changed.Wait()
-		m.mu.Lock()
-		l, up := p.active, p.up
-		m.mu.Unlock()
+		lk, up := m.linkOf(p)
 		if !up {
 			return ErrDown
 		}
 		var room <-chan struct{}
-		if l != nil {
-			wait, err := l.out.send(subject, data)
-			if err == nil && wait == nil {
-				return nil
+		if lk != nil {
+			var err error
+			if l.large() {
+				err = lk.sendLarge(ctx, l)
+			} else {
+				room, err = lk.out.send(l, eager)
 			}
-			room = wait
+			switch {
+			case err == nil && room == nil:
+				return nil
+			case errors.Is(err, ErrQueueFull):
+				return err
+			}
+		}
+		if changed == nil {
+			changed = m.changed.Wait() // before looking again
+			continue
 		}
 		select {
 		case <-room:
@@ -106,5 +154,24 @@ func (m *Mesh) sendTo(ctx context.Context, p *peer, subject string, data []byte)
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrQueueFull, context.Cause(ctx))
 		}
+		changed = nil
 	}
+}
+
+// sendLarge returns when all parts are queued, or with ErrQueueFull and ctx's
+// cause; any other error is about the link alone.
+func (l *link) sendLarge(ctx context.Context, letter *letter) error {
+	t, err := l.out.begin(letter)
+	if err != nil {
+		return err
+	}
+	select {
+	case err = <-t.done:
+		return err
+	case <-ctx.Done():
+	}
+	if l.out.giveUp(t) {
+		return fmt.Errorf("%w: %w", ErrQueueFull, context.Cause(ctx))
+	}
+	return <-t.done
 }

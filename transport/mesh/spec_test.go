@@ -131,12 +131,27 @@ func TestSpecCodes(t *testing.T) {
 	}
 }
 
+func TestSpecStatuses(t *testing.T) {
+	code := map[string]int{}
+	for name, n := range constants(t, "letter.go", "status", "status") {
+		code[strings.ReplaceAll(strings.ToLower(name), "_", "")] = n
+	}
+	spec := map[string]int{}
+	for name, n := range numbered(t, "## Messages and requests") {
+		spec[strings.ReplaceAll(name, "_", "")] = n
+	}
+	if !reflect.DeepEqual(spec, code) {
+		t.Errorf("SPEC.md has %v, the code %v", spec, code)
+	}
+}
+
 func TestSpecLimits(t *testing.T) {
 	code := map[string]int64{
 		"Cluster": maxClusterName, "Name": longestName(), "Advertise": maxAddrs, "Meta": maxMeta, "Secrets": maxSecrets,
 		"secret": secret.MinBytes, "distinct": secret.MinDistinct,
 		"MaxHandshakes": defaultMaxHandshakes, "MaxPeers": defaultMaxPeers, "MaxMessage": defaultMaxMessage,
 		"most MaxMessage": maxMessageLimit, "SendQueue": defaultSendQueue, "ReceiveQueue": defaultReceiveQueue,
+		"ReceiveLarge": defaultReceiveLarge, "MaxRequests": defaultMaxRequests, "whole": maxWhole, "part": maxPart, "open": maxOpen, "error": maxErrorText,
 		"at once": guestsAtOnce, "a second": guestsPerSecond, "places": maxPlaces,
 		"hello": maxHello, "reason": maxRefuse, "peers": maxClaimsFrame, "subject": maxSubject,
 		"dials": learnedMost, "dials a second": learnedPerSec, "failures": learnedFailures, "lost": maxLost, "tombstones": maxTombstones,
@@ -346,6 +361,7 @@ func TestAStrangersImplementation(t *testing.T) {
 	got := make(chan Message, 1)
 	m := listen(t, func(c *Config) {
 		c.Handlers = map[string]Handler{"greet": func(_ context.Context, msg Message) { got <- msg }}
+		c.Responders = map[string]Responder{"echo": func(_ context.Context, msg Message) ([]byte, error) { return msg.Data, nil }}
 	})
 	connect(t, listen(t, nil), m)
 	s := newStranger(t, m)
@@ -371,6 +387,22 @@ func TestAStrangersImplementation(t *testing.T) {
 	s.say(16, "\x05greethello")
 	if msg := <-got; string(msg.Data) != "hello" || msg.From != "stranger@h:65535" {
 		t.Errorf("it is heard as %+v", msg)
+	}
+	s.say(19, "\x00\x00\x00\x01"+"\x11"+"\x00\x01\x86\xa0") // a request of 100,000 bytes
+	request := "8 bytes." + "\x04echo" + strings.Repeat("0123456789", 9999)[:100_000-13]
+	s.say(20, "\x00\x00\x00\x01"+request[:60_000])
+	s.say(17, "the next"+"\x04echohello")
+	if reply := s.hear(18); reply != "the next"+"\x00hello" {
+		t.Errorf("the reply to a small request is %q", reply)
+	}
+	s.say(20, "\x00\x00\x00\x01"+request[60_000:])
+	large := s.hear(19)
+	var reply string
+	for len(reply) < int(binary.BigEndian.Uint32([]byte(large[5:]))) {
+		reply += s.hear(20)[4:]
+	}
+	if want := "8 bytes." + "\x00" + request[13:]; reply != want || large[4] != 18 {
+		t.Errorf("the reply to a large request is %.100q, as type %d", reply, large[4])
 	}
 	s.say(10, "\x00\x07")
 	until(t, m, "it has left", func() bool { return peerCount(m) == 1 })

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -241,13 +240,7 @@ func (m *Mesh) endStreams(is func(*hello) bool) {
 // cut ends a stream by a reset: crypto/tls takes even an end without a
 // close_notify for an orderly one.
 func (s *stream) cut() {
-	raw := s.Conn
-	if c, ok := raw.(*tls.Conn); ok {
-		raw = c.NetConn()
-	}
-	if c, ok := raw.(*exactConn); ok {
-		raw = c.Conn
-	}
+	raw := rawConn(s.Conn)
 	if c, ok := raw.(*net.TCPConn); ok {
 		_ = c.SetLinger(0)
 	}

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"crypto/tls"
 	"net"
 	"time"
 )
@@ -9,6 +10,10 @@ import (
 // probes on a link that is idle, and where it can, by TCP_USER_TIMEOUT on one
 // that isn't.
 const vanishAfter = 5 * time.Second
+
+// maxUnsent is how many bytes of a link may wait in the kernel that weren't sent
+// yet: more don't make it faster, and a small message waits behind them.
+const maxUnsent = 128 << 10
 
 // tune sets what the mesh wants of a TCP connection. All of it is best effort:
 // what a system doesn't know, the mesh's own pings find out later.
@@ -21,4 +26,23 @@ func tune(conn net.Conn) {
 		Enable: true, Idle: vanishAfter - 3*time.Second, Interval: time.Second, Count: 3,
 	})
 	setUserTimeout(c, vanishAfter)
+}
+
+// tuneLink sets what a link wants besides, which a stream doesn't: what it says
+// in small goes between the parts of what is large.
+func tuneLink(conn net.Conn) {
+	if c, ok := rawConn(conn).(*net.TCPConn); ok {
+		setUnsent(c, maxUnsent)
+	}
+}
+
+// rawConn is what lies below TLS.
+func rawConn(conn net.Conn) net.Conn {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	if c, ok := conn.(*exactConn); ok {
+		conn = c.Conn
+	}
+	return conn
 }

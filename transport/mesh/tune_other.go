@@ -9,3 +9,6 @@ import (
 
 // setUserTimeout does nothing: only Linux has TCP_USER_TIMEOUT.
 func setUserTimeout(*net.TCPConn, time.Duration) {}
+
+// setUnsent does nothing: few systems besides Linux have TCP_NOTSENT_LOWAT.
+func setUnsent(*net.TCPConn, int) {}

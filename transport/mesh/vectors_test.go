@@ -103,6 +103,11 @@ type frameVector struct {
 	Reason, Subject     string
 	Proofs              []hexed
 	Data                hexed
+	ID                  hexed
+	Status              status
+	Number              uint32 `json:"transfer"`
+	Of                  frameType
+	Length              int
 	Claims              []claimVector
 }
 
@@ -198,11 +203,28 @@ func (v *frameVector) encode() []byte {
 		return appendFrame(nil, v.Type, all)
 	case frameOpen:
 		return appendFrame(nil, v.Type, v.Own, v.Other, []byte(v.Service))
-	case frameMessage:
-		return appendMessage(nil, v.Subject, v.Data)
+	case frameMessage, frameRequest, frameReply:
+		return v.letter().append(nil)
+	case frameLarge:
+		return appendFrame(nil, v.Type, encodeLarge(v.Number, v.Of, v.Length))
+	case framePart:
+		t := &transfer{id: v.Number, data: v.Data}
+		return t.appendPart(nil, len(v.Data))
 	default: // welcome and last are empty
 		return appendFrame(nil, v.Type)
 	}
+}
+
+func (v *frameVector) letter() *letter {
+	return &letter{t: v.Type, id: v.number(v.ID), status: v.Status, subject: v.Subject, data: v.Data}
+}
+
+// number reads 64 bits; those that a frame doesn't have are zero.
+func (v *frameVector) number(h hexed) uint64 {
+	if len(h) == 0 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(h)
 }
 
 // decode checks what a frame's payload is read as.
@@ -236,6 +258,30 @@ func (v *frameVector) decode(t *testing.T, payload []byte) {
 		var subject, data []byte
 		subject, data, err = decodeMessage(payload)
 		got = [2]string{string(subject), string(data)}
+	case frameRequest:
+		l := letter{t: v.Type}
+		var subject []byte
+		l.id, subject, l.data, err = decodeRequest(payload)
+		l.subject = string(subject)
+		got, want = l, *v.letter()
+	case frameReply:
+		l := letter{t: v.Type}
+		l.id, l.status, l.data, err = decodeReply(payload)
+		got, want = l, *v.letter()
+	case frameLarge:
+		number, of, length, e := decodeLarge(payload)
+		got, want, err = [3]any{number, of, length}, [3]any{v.Number, v.Of, v.Length}, e
+	case framePart:
+		as := arrivals{budget: &budget{most: 1 << 30}}
+		if err = as.begin(encodeLarge(v.Number, frameMessage, 1<<20), func(frameType) int { return 1 << 30 }); err == nil {
+			_, err = as.part(bytes.NewReader(payload), len(payload))
+		}
+		if a := as.open[v.Number]; a != nil {
+			got = a.payload[:a.came]
+		} else {
+			got = []byte{}
+		}
+		want = []byte(v.Data)
 	default: // nothing to take apart
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -289,7 +335,14 @@ func TestVectorsOfOddPayloads(t *testing.T) {
 		"hello":   func(b []byte) error { _, err := decodeHello(b); return err },
 		"claims":  func(b []byte) error { _, err := decodeClaims(b); return err },
 		"message": func(b []byte) error { _, _, err := decodeMessage(b); return err },
-		"reason":  func(b []byte) error { _, _, err := decodeReason(b); return err },
+		"request": func(b []byte) error { _, _, _, err := decodeRequest(b); return err },
+		"reply":   func(b []byte) error { _, _, _, err := decodeReply(b); return err },
+		"large":   func(b []byte) error { _, _, _, err := decodeLarge(b); return err },
+		"part": func(b []byte) error {
+			_, err := (&arrivals{}).part(bytes.NewReader(b), len(b))
+			return err
+		},
+		"reason": func(b []byte) error { _, _, err := decodeReason(b); return err },
 	}
 	for _, r := range v.Refused {
 		t.Run("refused: "+r.What+": "+r.Why, func(t *testing.T) {

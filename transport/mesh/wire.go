@@ -33,6 +33,10 @@ const (
 	frameReproof   frameType = 13 // the answer: a proof of each secret
 	frameOpen      frameType = 14 // dialler of a stream: its instance, the acceptor's, service
 	frameMessage   frameType = 16 // length of the subject, subject, data
+	frameRequest   frameType = 17 // ID, and what a message has
+	frameReply     frameType = 18 // ID of the request, status, data
+	frameLarge     frameType = 19 // one of the three above follows in parts: number, type, length
+	framePart      frameType = 20 // number, the next bytes; none: the rest won't come
 )
 
 const (
@@ -59,6 +63,16 @@ func (id instanceID) less(other instanceID) bool { return bytes.Compare(id[:], o
 // linkID names one connection of a pair; its dialler makes it. Zero is none.
 type linkID [8]byte
 
+// talk reports whether a frame comes between begin and last only.
+func (t frameType) talk() bool {
+	switch t {
+	case framePeers, frameMessage, frameRequest, frameReply, frameLarge, framePart:
+		return true
+	default:
+		return false
+	}
+}
+
 // fixedSize is the length of the frames that always have the same.
 func fixedSize(t frameType) (size int, fixed bool) {
 	switch t {
@@ -68,6 +82,8 @@ func fixedSize(t frameType) (size int, fixed bool) {
 		return pingSize, true
 	case frameChallenge:
 		return nonceSize, true
+	case frameLarge:
+		return largeHead, true
 	case frameLast:
 		return 0, true
 	default:
@@ -105,13 +121,6 @@ func appendFrame(b []byte, t frameType, payload ...[]byte) []byte {
 		b = append(b, p...)
 	}
 	return b
-}
-
-func appendMessage(b []byte, subject string, data []byte) []byte {
-	b = appendHeader(b, frameMessage, 1+len(subject)+len(data))
-	b = append(b, byte(len(subject)))
-	b = append(b, subject...)
-	return append(b, data...)
 }
 
 // errMalformed is what every decoder's error wraps.

@@ -74,6 +74,11 @@ func FuzzDecodeMessage(f *testing.F) {
 	})
 }
 
+// message is a whole frame.
+func message(subject, data string) []byte {
+	return (&letter{t: frameMessage, subject: subject, data: []byte(data)}).append(nil)
+}
+
 func FuzzDecodeReason(f *testing.F) {
 	f.Add(encodeReason(CodeLeft, "bye"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -206,15 +211,20 @@ func FuzzReadFrame(f *testing.F) {
 func FuzzLink(f *testing.F) {
 	ping := appendFrame(nil, framePing, make([]byte, pingSize))
 	begin := appendFrame(nil, frameBegin, encodeBegin(linkID{}, 1))
-	f.Add(slices.Concat(begin, ping, appendMessage(nil, "s", []byte("data")), appendFrame(nil, frameLast)))
+	f.Add(slices.Concat(begin, ping, message("s", "data"), appendFrame(nil, frameLast)))
 	f.Add(slices.Concat(begin, appendFrame(nil, framePong, make([]byte, pingSize)), appendFrame(nil, frameClose, encodeReason(CodeLeft, "bye"))))
 	f.Add(slices.Concat(ping, appendFrame(nil, frameChallenge, make([]byte, nonceSize)), appendFrame(nil, frameReproof, make([]byte, 2*proofSize))))
 	f.Add(slices.Concat(begin, appendFrame(nil, framePeers, encodeClaims([]claim{{true, instance(1), []string{"10.0.0.1:1"}}})[0])))
+	request := letter{t: frameRequest, id: 1, subject: "s", data: []byte("data")}
+	f.Add(slices.Concat(begin, request.append(nil), appendFrame(nil, frameReply, make([]byte, idSize+1))))
+	f.Add(slices.Concat(begin, appendFrame(nil, frameLarge, encodeLarge(1, frameMessage, 70_000)),
+		appendFrame(nil, framePart, []byte("\x00\x00\x00\x01\x01sdata")), appendFrame(nil, framePart, []byte{0, 0, 0, 1})))
 	f.Add(slices.Concat(appendFrame(nil, 200, []byte("of a newer version")), appendFrame(nil, frameBegin, encodeBegin(linkID{9}, 1))))
 	m, err := listenOn(newFakeNet().host(hostIP(1)), quiet(Config{
 		Insecure: true, Bind: "10.0.0.1:4370", Resolver: names{},
-		AllowAddr: func(netip.AddrPort) bool { return false },
-		Handlers:  map[string]Handler{"s": func(context.Context, Message) {}},
+		AllowAddr:  func(netip.AddrPort) bool { return false },
+		Handlers:   map[string]Handler{"s": func(context.Context, Message) {}},
+		Responders: map[string]Responder{"s": func(context.Context, Message) ([]byte, error) { return nil, nil }},
 	}))
 	if err != nil {
 		f.Fatal(err)
@@ -244,7 +254,7 @@ func FuzzLink(f *testing.F) {
 		until(t, m, "the link is gone", func() bool {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers) == 0
+			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers)+int(m.large.used.Load()) == 0
 		})
 	})
 }

@@ -24,6 +24,10 @@ def u16(n):
     return struct.pack(">H", n)
 
 
+def u32(n):
+    return struct.pack(">I", n)
+
+
 def u64(n):
     return struct.pack(">Q", n)
 
@@ -117,6 +121,13 @@ def frames():
         f("open", 14, count(16, 1) + count(16, 2) + b"chat", own=count(16, 1).hex(), other=count(16, 2).hex(), service="chat"),
         f("message", 16, b"\x05greet" + b"hello", subject="greet", data=b"hello".hex()),
         f("message", 16, b"\x01s", subject="s", data=""),
+        f("request", 17, u64(1) + b"\x03add" + b"1+1", id=u64(1).hex(), subject="add", data=b"1+1".hex()),
+        f("reply", 18, u64(1) + b"\x00" + b"2", id=u64(1).hex(), status=0, data=b"2".hex()),
+        f("reply", 18, u64(2**64 - 1) + b"\x01" + b"no such sum", id=u64(2**64 - 1).hex(), status=1, data=b"no such sum".hex()),
+        f("reply", 18, u64(3) + b"\x03", id=u64(3).hex(), status=3, data=""),
+        f("large", 19, u32(7) + b"\x10" + u32(1 << 20), transfer=7, of=16, length=1 << 20),
+        f("part", 20, u32(7) + b"\x05greet" + b"hel", transfer=7, data=(b"\x05greet" + b"hel").hex()),
+        f("part", 20, u32(7), transfer=7, data=""),
     ]
 
 
@@ -174,6 +185,15 @@ def refused():
         {"what": "message", "why": "empty", "hex": ""},
         {"what": "message", "why": "no subject", "hex": "0061"},
         {"what": "message", "why": "the subject ends in the middle", "hex": "0561"},
+        {"what": "request", "why": "ends in the ID", "hex": "00" * 7},
+        {"what": "request", "why": "no subject", "hex": u64(1).hex() + "00"},
+        {"what": "reply", "why": "no status", "hex": u64(1).hex()},
+        {"what": "large", "why": "ends in the middle", "hex": (u32(1) + b"\x10").hex()},
+        {"what": "large", "why": "short enough for one frame", "hex": (u32(1) + b"\x10" + u32(65 << 10)).hex()},
+        {"what": "large", "why": "more than 16 MiB of data", "hex": (u32(1) + b"\x10" + u32(256 + (16 << 20) + 1)).hex()},
+        {"what": "large", "why": "a part of parts", "hex": (u32(1) + b"\x14" + u32(1 << 20)).hex()},
+        {"what": "part", "why": "no number", "hex": "000000"},
+        {"what": "part", "why": "of nothing that is open", "hex": (u32(9) + b"data").hex()},
         {"what": "reason", "why": "no code", "hex": "00"},
         {"what": "reason", "why": "more than 1 KiB", "hex": (u16(1) + b"a" * 1023).hex()},
     ]
