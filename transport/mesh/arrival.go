@@ -22,7 +22,11 @@ func (b *budget) take(n int) bool {
 	return true
 }
 
-func (b *budget) give(n int) { b.used.Add(-int64(n)) }
+func (b *budget) give(n int) {
+	if n > 0 {
+		b.used.Add(-int64(n))
+	}
+}
 
 // arrivals are the large messages that come on one link and aren't complete. The
 // link's reader owns them.

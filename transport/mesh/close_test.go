@@ -110,9 +110,10 @@ func TestWhatHandlersDoIsLoggedOnce(t *testing.T) {
 		c.Handlers = map[string]Handler{"panics": func(context.Context, Message) { panic("always") }}
 	})
 	in := inbox{m: b, from: "a:1"}
+	var last recent
 	for range 1000 {
-		in.deliver([]byte("panics"), []byte("data"), 0)
-		in.deliver([]byte("panics"), []byte("data"), 0)
+		in.deliver([]byte("panics"), []byte("data"), 0, &last)
+		in.deliver([]byte("panics"), []byte("data"), 0, &last)
 		for len(in.pending("panics")) > 0 { // so that it is full again and again
 			time.Sleep(10 * time.Microsecond)
 		}
@@ -132,7 +133,7 @@ func (in *inbox) pending(subject string) []item {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if q := in.queues[subject]; q != nil {
-		return q.messages
+		return q.items
 	}
 	return nil
 }

@@ -20,32 +20,40 @@ func filler(conn net.Conn) func(*exactBuffers) (*readBuffer, int, error) {
 	if err != nil {
 		return nil
 	}
-	return func(buffers *exactBuffers) (buf *readBuffer, n int, err error) {
-		var readErr error
-		err = raw.Read(func(fd uintptr) (done bool) {
-			buf = buffers.get()
-			for {
-				n, readErr = syscall.Read(int(fd), buf[:])
-				if readErr != syscall.EINTR {
-					break
-				}
-			}
-			if readErr == nil && n > 0 {
-				return true
-			}
-			buffers.put(buf)
-			buf = nil
-			return readErr != syscall.EAGAIN
-		})
+	var r struct { // in place of the func's own variables, which would be allocated each time
+		buffers *exactBuffers
+		buf     *readBuffer
+		n       int
+		err     error
+	}
+	read := func(fd uintptr) (done bool) {
+		buf := r.buffers.get()
+		n, err := syscall.Read(int(fd), buf[:])
+		for err == syscall.EINTR {
+			n, err = syscall.Read(int(fd), buf[:])
+		}
+		if err == nil && n > 0 {
+			r.buf, r.n, r.err = buf, n, nil
+			return true
+		}
+		r.buffers.put(buf)
+		r.buf, r.err = nil, err
+		return err != syscall.EAGAIN
+	}
+	return func(buffers *exactBuffers) (*readBuffer, int, error) {
+		r.buffers = buffers
+		err := raw.Read(read)
+		buf := r.buf
+		r.buf = nil
 		switch {
 		case err != nil:
 			return nil, 0, err
-		case readErr != nil:
-			return nil, 0, &net.OpError{Op: "read", Net: "tcp", Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError("read", readErr)}
+		case r.err != nil:
+			return nil, 0, &net.OpError{Op: "read", Net: "tcp", Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError("read", r.err)}
 		case buf == nil:
 			return nil, 0, io.EOF
 		default:
-			return buf, n, nil
+			return buf, r.n, nil
 		}
 	}
 }

@@ -73,12 +73,12 @@ func TestEmptyMessagesAreBounded(t *testing.T) {
 	})
 	in := inbox{m: m, from: "a:1"}
 	for range 10_000 {
-		in.deliver([]byte("s"), nil, 0)
+		in.deliver([]byte("s"), nil, 0, &recent{})
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if q := in.queues["s"]; len(q.messages) > 1024+1 || m.dropped.Load() < 8000 {
-		t.Errorf("%d messages wait, %d are dropped", len(q.messages), m.dropped.Load())
+	if q := in.queues["s"]; len(q.items) > 1024+1 || m.dropped.Load() < 8000 {
+		t.Errorf("%d messages wait, %d are dropped", len(q.items), m.dropped.Load())
 	}
 }
 

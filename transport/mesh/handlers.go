@@ -43,9 +43,7 @@ func (h *handlers) init(c *Config) {
 }
 
 // find returns what is set for a subject; nil if nothing is.
-func (h *handlers) find(subject []byte) *entry { return (*h.table.Load())[string(subject)] }
-
-func (h *handlers) named(subject string) *entry { return (*h.table.Load())[subject] }
+func (h *handlers) find(subject string) *entry { return (*h.table.Load())[subject] }
 
 // change sets a subject's funcs.
 func (h *handlers) change(subject string, change func(*entry)) {

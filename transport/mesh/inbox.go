@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -18,12 +19,6 @@ type Message struct {
 	Subject string
 	// Data belongs to the handler.
 	Data []byte
-}
-
-// size is what a message counts in a queue: an empty one takes memory too.
-func (msg *Message) size() int {
-	const header = 64
-	return header + len(msg.Data)
 }
 
 // A Handler takes the messages of one subject. It is called from a goroutine of
@@ -46,68 +41,120 @@ type inbox struct {
 	desks  map[string]*desk  // kept while there are requests
 }
 
-// keepItems is how many places for messages an idle queue keeps.
-const keepItems = 16
+// yieldEvery is after how many bytes that wait a reader lets others run: the
+// handler's goroutine may have had no chance yet.
+const yieldEvery = 32 << 10
+
+// itemBuffers is where the room for messages waits that no queue needs now.
+type itemBuffers struct{ pool sync.Pool }
+
+type itemBuffer [2 * yieldEvery / itemHeader]item
+
+func (p *itemBuffers) get() []item {
+	if b, ok := p.pool.Get().(*itemBuffer); ok {
+		return b[:0]
+	}
+	return new(itemBuffer)[:0]
+}
+
+// put takes room back, unless it is of another size.
+func (p *itemBuffers) put(b []item) {
+	if cap(b) == len(itemBuffer{}) {
+		p.pool.Put((*itemBuffer)(b[:cap(b)]))
+	}
+}
 
 type queue struct {
-	subject string
-	name    string
-	work    func()
-	bytes   atomic.Int64
+	entry *entry // as it was when the queue was made
+	work  func()
+	bytes atomic.Int64
 
 	// The inbox's mu guards these.
-	messages []item
-	running  bool
-	dropped  int  // since the queue was last empty
-	told     bool // that messages are dropped
+	items   []item
+	running bool
+	gone    bool // out of queues
+	dropped int  // since the queue was last empty
+	told    bool // that messages are dropped
 }
 
 // An item is what waits for the user's code.
 type item struct {
-	Message
+	data []byte
 	id   uint64 // of a request
 	held int    // bytes of the mesh's budget
 }
 
+// size is what an item counts in a queue: an empty one takes memory too.
+func (i *item) size() int { return itemHeader + len(i.data) }
+
+const itemHeader = 64
+
+// A recent is the subject that came last on a link, to find it at once.
+type recent struct {
+	table *map[string]*entry
+	entry *entry
+	queue *queue
+}
+
 // deliver is called by a link's reader: it neither blocks nor runs a handler.
 // held is what the message has of the mesh's budget.
-func (in *inbox) deliver(subject, data []byte, held int) {
-	e := in.m.handlers.find(subject)
-	if e == nil || e.handle == nil {
+func (in *inbox) deliver(subject, data []byte, held int, last *recent) {
+	table := in.m.handlers.table.Load()
+	if last.table != table || last.entry.subject != string(subject) {
+		*last = recent{table: table, entry: (*table)[string(subject)]}
+	}
+	if last.entry == nil || last.entry.handle == nil {
+		last.table = nil
 		in.m.large.give(held)
 		if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
 			in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
 		}
 		return
 	}
-	msg := item{Message: Message{From: in.from, Subject: e.subject, Data: data}, held: held}
+	if waiting, n := in.put(item{data: data, held: held}, last); waiting/yieldEvery != (waiting+n)/yieldEvery {
+		runtime.Gosched()
+	}
+}
+
+// put queues a message, and returns how many bytes waited before and how many
+// more wait by it.
+func (in *inbox) put(msg item, last *recent) (waiting, n int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	q := in.queue(e)
-	if waiting := int(q.bytes.Load()); waiting > 0 && waiting+msg.size() > in.m.cfg.ReceiveQueue {
-		in.m.large.give(held)
+	q := last.queue
+	if q == nil || q.gone {
+		q = in.queue(last.entry)
+		last.queue = q
+	}
+	waiting, n = int(q.bytes.Load()), msg.size()
+	if waiting > 0 && waiting+n > in.m.cfg.ReceiveQueue {
+		in.m.large.give(msg.held)
 		if q.dropped++; q.dropped == 1 {
 			in.tellSlow(q)
 		}
 		in.m.dropped.Add(1)
-		return
+		return waiting, 0
 	}
-	q.messages = append(q.messages, msg)
-	q.bytes.Add(int64(msg.size()))
+	if q.items == nil {
+		q.items = in.m.items.get()
+	}
+	q.items = append(q.items, msg)
+	q.bytes.Add(int64(n))
 	if !q.running {
 		q.running = true
-		in.m.handlers.begin(q.name)
+		in.m.handlers.begin(q.entry.name)
 		go q.work()
 	}
+	return waiting, n
 }
 
 // queue finds a subject's queue. The caller holds mu.
 func (in *inbox) queue(e *entry) *queue {
 	q := in.queues[e.subject]
 	if q == nil {
-		q = &queue{subject: e.subject, name: e.name}
+		q = &queue{entry: e}
 		q.work = func() {
-			defer in.m.handlers.end(q.name)
+			defer in.m.handlers.end(q.entry.name)
 			in.run(q)
 		}
 		if in.queues == nil {
@@ -121,8 +168,8 @@ func (in *inbox) queue(e *entry) *queue {
 // tellSlow logs that a queue is full, unless it was just a while ago.
 func (in *inbox) tellSlow(q *queue) {
 	var left int
-	if left, q.told = in.m.refusals.due("slow", q.subject+"\x00"+string(in.from), time.Now()); q.told {
-		in.m.log.Warn("a handler is too slow, dropping messages", "subject", q.subject, "node", in.from, "queued_bytes", q.bytes.Load(), "repeated", left)
+	if left, q.told = in.m.refusals.due("slow", q.entry.subject+"\x00"+string(in.from), time.Now()); q.told {
+		in.m.log.Warn("a handler is too slow, dropping messages", "subject", q.entry.subject, "node", in.from, "queued_bytes", q.bytes.Load(), "repeated", left)
 	}
 }
 
@@ -134,7 +181,7 @@ func (in *inbox) run(q *queue) {
 			batch[i] = item{}
 			q.bytes.Add(-int64(msg.size()))
 			if in.m.ctx.Err() == nil {
-				in.call(msg.Message)
+				in.call(Message{From: in.from, Subject: q.entry.subject, Data: msg.data})
 			}
 			in.m.large.give(msg.held)
 		}
@@ -145,20 +192,21 @@ func (in *inbox) run(q *queue) {
 func (in *inbox) next(q *queue, empty []item) (batch []item) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	batch, q.messages = q.messages, empty[:0]
-	if len(batch) > 0 {
+	if len(q.items) > 0 {
+		batch, q.items = q.items, empty[:0]
 		return batch
 	}
+	in.m.items.put(empty)
 	q.running = false
 	if q.told {
-		in.m.log.Info("a handler has caught up", "subject", q.subject, "node", in.from, "dropped", q.dropped)
+		in.m.log.Info("a handler has caught up", "subject", q.entry.subject, "node", in.from, "dropped", q.dropped)
 	}
 	q.dropped, q.told = 0, false
-	if cap(q.messages) > keepItems {
-		q.messages = nil
-	}
-	if e := in.m.handlers.named(q.subject); e == nil || e.handle == nil {
-		delete(in.queues, q.subject)
+	in.m.items.put(q.items)
+	q.items = nil
+	if e := in.m.handlers.find(q.entry.subject); e == nil || e.handle == nil {
+		q.gone = true
+		delete(in.queues, q.entry.subject)
 	}
 	return nil
 }
@@ -169,7 +217,7 @@ func (in *inbox) call(msg Message) {
 			in.panicked(msg, r)
 		}
 	}()
-	if e := in.m.handlers.named(msg.Subject); e != nil && e.handle != nil {
+	if e := in.m.handlers.find(msg.Subject); e != nil && e.handle != nil {
 		e.handle(in.m.ctx, msg)
 	}
 }

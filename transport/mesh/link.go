@@ -29,6 +29,7 @@ type link struct {
 	peer    *peer // set by admit, before the reader starts; nil during the handshake
 	out     outbox
 	parts   arrivals // the reader's
+	recent  recent   // the reader's
 
 	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
 	asked atomic.Int64  // when a ping was last sent
@@ -176,7 +177,7 @@ func (l *link) readFrames() error {
 		if err := r.rest(); err != nil {
 			return err
 		}
-		if _, err := io.ReadFull(r, r.header[:]); err != nil {
+		if err := r.full(r.header[:]); err != nil {
 			return err
 		}
 		t, length := parseHeader(r.header)
@@ -187,7 +188,7 @@ func (l *link) readFrames() error {
 	return errEnded
 }
 
-func (l *link) readPayload(r io.Reader, t frameType, length int) error {
+func (l *link) readPayload(r *frameReader, t frameType, length int) error {
 	limit, known := l.limit(t)
 	switch {
 	case length > limit:
@@ -205,7 +206,7 @@ func (l *link) readPayload(r io.Reader, t frameType, length int) error {
 		return l.arrived(whole)
 	}
 	payload := make([]byte, length)
-	if _, err := io.ReadFull(r, payload); err != nil {
+	if err := r.full(payload); err != nil {
 		return err
 	}
 	return l.handle(t, payload)
@@ -323,7 +324,7 @@ func (l *link) deliver(t frameType, payload []byte, held int) error {
 		l.m.large.give(held) // the data are the caller's from now on
 		l.peer.replied(id, s, data)
 	default:
-		l.peer.in.deliver(subject, data, held)
+		l.peer.in.deliver(subject, data, held, &l.recent)
 	}
 	return nil
 }

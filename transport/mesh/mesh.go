@@ -51,6 +51,7 @@ type Mesh struct {
 	tls      *tls.Config // nil in an insecure mesh
 	buffers  exactBuffers
 	writes   writeBuffers
+	items    itemBuffers
 	large    budget
 	listener net.Listener
 	listen   netip.AddrPort

@@ -3,6 +3,7 @@ package mesh
 import (
 	"bufio"
 	"crypto/tls"
+	"io"
 )
 
 // plainBuffer is what a link keeps that can't wait without a buffer.
@@ -45,6 +46,17 @@ func (r *frameReader) rest() error {
 		return nil
 	}
 	return r.exact.await()
+}
+
+// full fills b.
+func (r *frameReader) full(b []byte) error {
+	if n := len(b); n < len(r.pending) { // as Read does, and mostly there is no more to do
+		copy(b, r.pending)
+		r.pending = r.pending[n:]
+		return nil
+	}
+	_, err := io.ReadFull(r, b)
+	return err
 }
 
 // Read reads what is long straight into b.

@@ -35,7 +35,7 @@ func (m *Mesh) request(ctx context.Context, n transport.Node, subject string, da
 	if err := m.checkMessage(subject, data); err != nil {
 		return nil, err
 	}
-	p, err := m.route(n)
+	p, lk, err := m.route(n)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (m *Mesh) request(ctx context.Context, n transport.Node, subject string, da
 	}
 	defer p.calls.forget(id)
 	l := letter{t: frameRequest, id: id, subject: subject, data: data}
-	if err := m.sendTo(ctx, p, &l, true); err != nil {
+	if err := m.sendOn(ctx, p, lk, &l); err != nil {
 		return nil, err
 	}
 	select {

@@ -36,13 +36,13 @@ type desk struct {
 
 // request is called by a link's reader: it neither blocks nor runs a responder.
 func (in *inbox) request(id uint64, subject, data []byte, held int) {
-	e := in.m.handlers.find(subject)
+	e := (*in.m.handlers.table.Load())[string(subject)]
 	if e == nil || e.respond == nil {
 		in.m.large.give(held)
 		in.refuse(id, statusNoHandler)
 		return
 	}
-	r := item{Message: Message{From: in.from, Subject: e.subject, Data: data}, id: id, held: held}
+	r := item{data: data, id: id, held: held}
 	in.mu.Lock()
 	d := in.desks[e.subject]
 	if d == nil {
@@ -57,7 +57,7 @@ func (in *inbox) request(id uint64, subject, data []byte, held int) {
 	case d.running < in.m.cfg.MaxRequests:
 		d.running++
 		in.m.handlers.begin(e.name)
-		go in.serve(e.name, d, r)
+		go in.serve(e, d, r)
 	case d.bytes > 0 && d.bytes+r.size() > in.m.cfg.ReceiveQueue:
 		full = true
 	default:
@@ -92,12 +92,12 @@ func (in *inbox) refuse(id uint64, s status) {
 }
 
 // serve answers a request, and then those that wait.
-func (in *inbox) serve(name string, d *desk, r item) {
-	defer in.m.handlers.end(name)
-	for ok := true; ok; r, ok = in.nextRequest(r.Subject, d) {
+func (in *inbox) serve(e *entry, d *desk, r item) {
+	defer in.m.handlers.end(e.name)
+	for ok := true; ok; r, ok = in.nextRequest(e.subject, d) {
 		if in.m.ctx.Err() == nil {
-			l := letter{t: frameReply, id: r.id, subject: r.Subject}
-			l.status, l.data = in.respond(r.Message)
+			l := letter{t: frameReply, id: r.id, subject: e.subject}
+			l.status, l.data = in.respond(Message{From: in.from, Subject: e.subject, Data: r.data})
 			_ = in.m.sendTo(in.m.ctx, in.peer, &l, true) // if the peer is down, it knows
 		}
 		in.m.large.give(r.held)
@@ -128,7 +128,7 @@ func (in *inbox) respond(msg Message) (s status, data []byte) {
 			s, data = statusPanicked, nil
 		}
 	}()
-	e := in.m.handlers.named(msg.Subject)
+	e := in.m.handlers.find(msg.Subject)
 	if e == nil || e.respond == nil {
 		return statusNoHandler, nil
 	}

@@ -21,9 +21,10 @@ func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data 
 	err := m.checkMessage(subject, data)
 	if err == nil {
 		var p *peer
-		if p, err = m.route(n); err == nil {
+		var lk *link
+		if p, lk, err = m.route(n); err == nil {
 			l := letter{t: frameMessage, subject: subject, data: data}
-			err = m.sendTo(ctx, p, &l, true)
+			err = m.sendOn(ctx, p, lk, &l)
 		}
 	}
 	if err != nil {
@@ -32,21 +33,22 @@ func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data 
 	return nil
 }
 
-// route finds the peer that a node's name means.
-func (m *Mesh) route(n transport.Node) (*peer, error) {
+// route finds the peer that a node's name means, and the link on which it is sent
+// to; nil if there is none just now.
+func (m *Mesh) route(n transport.Node) (*peer, *link, error) {
 	addr := n.Addr()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
 	}
 	if p := m.byAddr[addr]; p != nil && p.up && len(m.aliases[addr]) == 0 {
-		return p, nil // as find does, which makes a list
+		return p, p.active, nil // as find does, which makes a list
 	}
 	if found := m.find(n); len(found) > 0 {
-		return found[0], nil
+		return found[0], found[0].active, nil
 	}
-	return nil, ErrNoNode
+	return nil, nil, ErrNoNode
 }
 
 // Broadcast sends a message to every peer that is up, side by side, so that a
@@ -110,6 +112,16 @@ func (m *Mesh) checkMessage(subject string, data []byte) error {
 		return fmt.Errorf("%w: %d bytes; Config.MaxMessage is %d", ErrTooLarge, len(data), m.cfg.MaxMessage)
 	}
 	return nil
+}
+
+// sendOn sends on the link that a peer has just had, or on whichever it has next.
+func (m *Mesh) sendOn(ctx context.Context, p *peer, lk *link, l *letter) error {
+	if lk != nil && !l.large() {
+		if room, err := lk.out.send(l, true); err == nil && room == nil {
+			return nil
+		}
+	}
+	return m.sendTo(ctx, p, l, true)
 }
 
 // linkOf returns the link on which a peer is sent to; nil if there is none just

@@ -1,0 +1,176 @@
+//go:build unix
+
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestPusherKeepsTheOrder: what is written without waiting, with waiting, and by
+// TLS, comes out the same, whatever the system took at once.
+func TestPusherKeepsTheOrder(t *testing.T) {
+	config, err := secretTLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, raw := exactPair(t)
+	if err := accepted.Conn.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil { //nolint:forcetypeassert // it is one
+		t.Fatal(err)
+	}
+	server, client := tls.Server(accepted, config), tls.Client(raw, config)
+	sent := make([]byte, 8<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(sent)
+	var both sync.WaitGroup
+	stayed := 0
+	both.Go(func() {
+		sizes := rand.New(rand.NewPCG(1, 1))
+		for rest := sent; len(rest) > 0; {
+			n := min(1+sizes.IntN(200_000), len(rest))
+			write := func() error { _, err := server.Write(rest[:n]); return err }
+			var err error
+			switch sizes.IntN(3) {
+			case 0:
+				err = write()
+			case 1:
+				err = accepted.out.flush()
+				n = 0
+			default:
+				var left bool
+				if left, err = accepted.out.hurry(write); left {
+					stayed++
+				}
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			rest = rest[n:]
+		}
+		if err := errors.Join(accepted.out.flush(), server.CloseWrite()); err != nil {
+			t.Error(err)
+		}
+	})
+	both.Go(func() {
+		if got, err := io.ReadAll(client); err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("%d bytes come out as %d, %v", len(sent), len(got), err)
+		}
+	})
+	both.Wait()
+	if stayed == 0 || accepted.out.left != nil {
+		t.Errorf("%d times some stayed behind; at the end %d bytes: the test is void", stayed, len(accepted.out.left))
+	}
+}
+
+// TestAHurryDoesntWait, though the other end reads nothing.
+func TestAHurryDoesntWait(t *testing.T) {
+	accepted, _ := exactPair(t)
+	data := make([]byte, 1<<20)
+	for left := false; !left; { // until the system takes no more
+		var err error
+		if left, err = accepted.out.hurry(func() error { _, err := accepted.Write(data); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := slices.Clone(accepted.out.left)
+	if left, err := accepted.out.hurry(func() error { _, err := accepted.Write([]byte("more")); return err }); !left || err != nil {
+		t.Errorf("one more: %v, %v", left, err)
+	}
+	if want := append(before, "more"...); !bytes.Equal(accepted.out.left, want) {
+		t.Errorf("%d bytes stay behind, want %d", len(accepted.out.left), len(want))
+	}
+	_ = accepted.SetDeadline(time.Unix(1, 0))
+	if err := accepted.out.flush(); err == nil {
+		t.Error("a flush that can't be waited for says nothing")
+	}
+}
+
+// TestSendDoesntWaitForAWrite: to a peer that reads nothing any more, the first
+// sends on the idle link return at once, the later ones with their context.
+func TestSendDoesntWaitForAWrite(t *testing.T) {
+	a, b := listen(t, nil), listen(t, nil)
+	var frozen sync.RWMutex
+	r := startRelay(t, b.Addr().String(), waitFor(&frozen))
+	if err := a.dial(t.Context(), target{addr: r.addr()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	frozen.Lock()
+	defer frozen.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	sent := make(chan error)
+	go func() {
+		var err error
+		for err == nil {
+			if err = a.Send(ctx, b.Self(), "s", make([]byte, 1000)); err == nil {
+				time.Sleep(2 * burst) // so that the sender writes by itself
+			}
+			select {
+			case sent <- err:
+			default:
+			}
+		}
+		sent <- err
+	}()
+	lk, _ := a.linkOf(a.peers[b.self.instance])
+	full := func() bool {
+		lk.out.mu.Lock()
+		defer lk.out.mu.Unlock()
+		return len(lk.out.messages) >= a.cfg.SendQueue
+	}
+	for late := time.After(patience); !full(); {
+		select {
+		case <-sent:
+		case <-late:
+			t.Fatal("the queue isn't full: Send waits for a write")
+		}
+	}
+	cancel()
+	for err := range sent {
+		if err != nil {
+			if !errors.Is(err, ErrQueueFull) {
+				t.Errorf("Send: %v, want ErrQueueFull", err)
+			}
+			break
+		}
+	}
+}
+
+// TestAllocations: none for a Send, and one for a delivery, of which the data are
+// made. Those of crypto/tls, for each record, count for one that is alone.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		return // it allocates
+	}
+	for _, size := range []int{64, 1 << 10} {
+		const batch = 1000
+		done := make(chan struct{}, 1)
+		n := 0
+		from, to := linked(t, func() {
+			if n++; n%batch == 0 {
+				done <- struct{}{}
+			}
+		})
+		data, node, ctx := make([]byte, size), to.Self(), t.Context()
+		each := testing.AllocsPerRun(20, func() {
+			for range batch {
+				if err := from.Send(ctx, node, "s", data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-done
+		}) / batch
+		if each > 1.5 {
+			t.Errorf("%d bytes: %.2f allocations for each that is sent and delivered, want one and a few of TLS", size, each)
+		}
+		t.Logf("%d bytes: %.2f allocations for each that is sent and delivered", size, each)
+	}
+}
