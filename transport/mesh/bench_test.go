@@ -17,16 +17,16 @@ import (
 
 // linked returns two meshes with a link over TLS, of which the second calls one
 // for each message, or echoes requests.
-func linked(b testing.TB, one func()) (from, to *Mesh) {
-	b.Helper()
+func linked(tb testing.TB, one func()) (from, to *Mesh) {
+	tb.Helper()
 	start := func(change func(*Config)) *Mesh {
 		cfg := Config{Secrets: []string{testSecret}, Bind: "127.0.0.1:0", ReceiveQueue: 1 << 30, ReceiveLarge: 1 << 30}
 		change(&cfg)
 		m, err := Listen(quiet(cfg))
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
-		b.Cleanup(func() { _ = m.Close() })
+		tb.Cleanup(func() { _ = m.Close() })
 		return m
 	}
 	to = start(func(c *Config) {
@@ -34,8 +34,8 @@ func linked(b testing.TB, one func()) (from, to *Mesh) {
 		c.Responders = map[string]Responder{"echo": func(_ context.Context, m Message) ([]byte, error) { return m.Data, nil }}
 	})
 	from = start(func(*Config) {})
-	if err := from.Connect(b.Context(), to.Self()); err != nil {
-		b.Fatal(err)
+	if err := from.Connect(tb.Context(), to.Self()); err != nil {
+		tb.Fatal(err)
 	}
 	for changed := to.changed.Wait(); !to.linked(from.self.instance); changed = to.changed.Wait() {
 		<-changed

@@ -151,7 +151,7 @@ type Config struct {
 	MaxMessage int
 
 	// SendQueue is how many bytes may wait to be written to one peer before
-	// [Mesh.Send] waits. What has more than 64 KiB isn't in it: it goes in parts
+	// [Mesh.Send] waits. What has more than about 64 KiB isn't in it: it goes in parts
 	// between the others, and its sender waits for the last of them. Zero means
 	// 64 KiB.
 	SendQueue int
@@ -163,8 +163,8 @@ type Config struct {
 	// is. Zero means 1 MiB.
 	ReceiveQueue int
 
-	// ReceiveLarge is how many bytes of what comes in parts (more than 64 KiB
-	// each) may be held for all peers together, from the first part until the
+	// ReceiveLarge is how many bytes of what comes in parts (more than about
+	// 64 KiB each) may be held for all peers together, from the first part until the
 	// handler has returned. Further ones are dropped; requests and replies fail
 	// with [ErrOverloaded]. Besides, one peer may have no more than 48 MiB of them
 	// on the way. Zero means 256 MiB; at least twice MaxMessage.

@@ -20,6 +20,12 @@ func TestBadConfig(t *testing.T) {
 		{"template", Config{Insecure: true, Bind: "{{ nonsense }}"}, "not a go-sockaddr template"},
 		{"advertise", Config{Insecure: true, Bind: "127.0.0.1:0", Advertise: "a b c:x"}, "Config.Advertise"},
 		{"heartbeat", Config{Insecure: true, Heartbeat: -1}, "Config.Heartbeat is -1ns; want at least 10ms"},
+		{"message", Config{Insecure: true, MaxMessage: 16<<20 + 1}, "Config.MaxMessage is 16777217; want at most 16777216"},
+		{"no message", Config{Insecure: true, MaxMessage: -1}, "Config.MaxMessage is -1; want at least 1"},
+		{"large", Config{Insecure: true, MaxMessage: 1000, ReceiveLarge: 1999}, "Config.ReceiveLarge is 1999; want at least 2000"},
+		{"requests", Config{Insecure: true, MaxRequests: -1}, "Config.MaxRequests is -1; want at least 1"},
+		{"no responder", Config{Insecure: true, Responders: map[string]Responder{"s": nil}}, `Config.Responders["s"] is nil`},
+		{"responder", Config{Insecure: true, Responders: map[string]Responder{"": nil}}, "Config.Responders: mesh: bad subject"},
 		{"name", Config{Insecure: true, Bind: "127.0.0.1:0", Name: "a b"}, "Config.Name"},
 	}
 	for _, tt := range tests {

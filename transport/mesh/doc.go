@@ -16,6 +16,15 @@
 // Of a pair's links one is used, however many are dialled: the instance with
 // the smaller ID decides which, and messages move over to it in order.
 //
+// # Messages and requests
+//
+// [Mesh.Send] and [Mesh.Broadcast] are at most once, and in order for each pair and
+// subject. [Mesh.Request] waits for the reply of the other node's [Responder], with
+// an error for each way in which there can be none. Either may have up to
+// Config.MaxMessage bytes: what is large goes in parts, between which the pings and
+// all that is small go on, so a link may carry both. A message whose handler is too
+// slow is dropped; a request gets [ErrOverloaded].
+//
 // # Streams
 //
 // What takes a [net.Listener] and a dial func, such as net/http, gRPC or Raft,
@@ -25,7 +34,8 @@
 // # Concurrency
 //
 // All methods may be called from any goroutine at once, a [Handler] included.
-// A handler is called for one message at a time of each peer and subject; no
-// lock is held then, and no link waits for it. Events come in the order in
+// A handler is called for one message at a time of each peer and subject, a
+// [Responder] for several requests at once; no lock is held then, and no link
+// waits for it. Events come in the order in
 // which they happened.
 package mesh

@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,67 @@ func Example() {
 	}
 	fmt.Println(<-heard)
 	// Output: hello
+}
+
+// A node asks another, which answers with a reply or an error.
+func ExampleMesh_Request() {
+	ctx := context.Background()
+	secret := mesh.NewSecret()
+	stock := map[string]string{"apples": "12"}
+
+	shop, err := mesh.Listen(mesh.Config{
+		Secrets: []string{secret}, Bind: "127.0.0.1:0",
+		Responders: map[string]mesh.Responder{"stock": func(_ context.Context, msg mesh.Message) ([]byte, error) {
+			n, ok := stock[string(msg.Data)]
+			if !ok {
+				return nil, errors.New("no such thing")
+			}
+			return []byte(n), nil
+		}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer shop.Close()
+	m, err := mesh.Listen(mesh.Config{Secrets: []string{secret}, Bind: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer m.Close()
+	if err := m.Connect(ctx, shop.Self()); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	n, err := m.Request(ctx, shop.Self(), "stock", []byte("apples"))
+	fmt.Println(string(n), err)
+	_, err = m.Request(ctx, shop.Self(), "stock", []byte("hats"))
+	if remote, ok := errors.AsType[*mesh.RemoteError](err); ok {
+		fmt.Println(remote.Text)
+	}
+	_, err = m.Request(ctx, shop.Self(), "price", nil)
+	fmt.Println(errors.Is(err, mesh.ErrNoHandler))
+	// Output:
+	// 12 <nil>
+	// no such thing
+	// true
+}
+
+// A node may set a responder at any time, and take it away again.
+func ExampleMesh_Respond() {
+	m, err := mesh.Listen(mesh.Config{Secrets: []string{mesh.NewSecret()}, Bind: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer m.Close()
+	err = m.Respond("upper", func(_ context.Context, msg mesh.Message) ([]byte, error) {
+		return bytes.ToUpper(msg.Data), nil
+	})
+	fmt.Println(err, m.Respond("upper", nil))
+	// Output: <nil> <nil>
 }
 
 // A node without the secret isn't let in, and isn't told why.

@@ -85,7 +85,7 @@ func TestAHurryDoesntWait(t *testing.T) {
 	if left, err := accepted.out.hurry(func() error { _, err := accepted.Write([]byte("more")); return err }); !left || err != nil {
 		t.Errorf("one more: %v, %v", left, err)
 	}
-	if want := append(before, "more"...); !bytes.Equal(accepted.out.left, want) {
+	if want := slices.Concat(before, []byte("more")); !bytes.Equal(accepted.out.left, want) {
 		t.Errorf("%d bytes stay behind, want %d", len(accepted.out.left), len(want))
 	}
 	_ = accepted.SetDeadline(time.Unix(1, 0))

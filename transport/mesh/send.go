@@ -10,7 +10,7 @@ import (
 
 // Send sends a message to a node, which gets it at most once and after those that
 // were sent to it before on the same subject. It returns once the message is
-// queued, or, if it has more than 64 KiB, once the last of its parts is; until
+// queued, or, if it has more than about 64 KiB, once the last of its parts is; until
 // then it waits, while the queue is full or parts of others go first, until ctx is
 // done. data may be used again when it returns. A name that stands for several
 // linked nodes means the first in order.
