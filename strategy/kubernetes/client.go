@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 )
 
 // A Client asks the API server. It is made by [FromClientset]; its zero value
@@ -75,4 +76,30 @@ func (t typed[L]) list(ctx context.Context, opts metav1.ListOptions) (runtime.Ob
 
 func (t typed[L]) watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	return t.client.Watch(ctx, opts)
+}
+
+// requests makes objects of a client of this package's own.
+type requests struct {
+	client    rest.Interface
+	source    Source
+	namespace string
+}
+
+func (r requests) list(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+	list, err := r.get(opts).Do(ctx).Get()
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func (r requests) watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+	opts.Watch = true
+	return r.get(opts).Watch(ctx)
+}
+
+// get is a request that is made once: client-go's own retries would hide for long
+// that a server is overloaded.
+func (r requests) get(opts metav1.ListOptions) *rest.Request {
+	return r.client.Get().MaxRetries(0).Namespace(r.namespace).Resource(r.source.resource()).VersionedParams(&opts, metav1.ParameterCodec)
 }

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"context"
 	"reflect"
 	"time"
 
@@ -175,13 +174,6 @@ type Strategy struct {
 	ServiceAccountPath string
 }
 
-// Validate implements the optional method of [cluster.Strategy]: its error names
-// every field that is wrong, its value, and what would be right. It reads the
-// environment and Kubeconfig, and asks nobody.
-func (s Strategy) Validate() error {
-	return nil
-}
-
 // Equal implements the optional method of [cluster.Strategy]: a Client is the same
 // only if it is in the same place.
 func (s Strategy) Equal(other cluster.Strategy) bool {
@@ -191,15 +183,4 @@ func (s Strategy) Equal(other cluster.Strategy) bool {
 	}
 	s.Client, o.Client = nil, nil
 	return reflect.DeepEqual(s, o)
-}
-
-// Run implements [cluster.Strategy]: the whole answer as soon as everything has
-// been listed, and one more at every change, until ctx is done. Its error is that
-// of Validate.
-func (s Strategy) Run(ctx context.Context, _ *cluster.Roster) error {
-	if err := s.Validate(); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return nil
 }
