@@ -71,6 +71,7 @@ func serve(ctx context.Context, name string, s settings) error {
 	if err != nil {
 		return err
 	}
+	fmt.Printf("this node is %s, and greets whoever asks\n", n.mesh.Self())
 	ended := make(chan struct{})
 	go func() { // ends with the process at the latest
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -14,7 +14,8 @@
 //	go run -C examples/raft . -name c -dir /tmp/raft-c -expect 3
 //
 // and more without -expect, once there is a leader. Each takes the commands set,
-// get, status and remove.
+// get, status and remove. A node whose folder is lost has to come back under another
+// name, since under its own it could vote twice.
 //
 // The program exits with 0, with 1 and the step that failed, with 2 if it is called
 // wrongly, and with 130 if it is interrupted.
