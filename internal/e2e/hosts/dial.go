@@ -13,43 +13,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces is where ip(8) has the namespaces that have names.
-const namespaces = "/run/netns"
+const (
+	// namespaces is where ip(8) has the namespaces that have names.
+	namespaces = "/run/netns"
+	// ownNamespace is that of the calling thread.
+	ownNamespace = "/proc/thread-self/ns/net"
+)
 
 // Dial connects from the host to an address, as [net.Dialer.DialContext] does: with
 // it the test reaches servers that run on a host. The address has to be one of an IP,
 // not a name. It may be called from any goroutine.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+	leave, err := h.enter()
+	if err != nil {
+		return nil, err
 	}
-	dialled := make(chan result, 1)
-	go func() { // until the dialling has ended, for which the caller waits
-		// The thread is never unlocked: with this goroutine it ends, and so nothing
-		// else runs on the host by mistake. A connection stays where it was made.
-		runtime.LockOSThread()
-		if err := h.enter(); err != nil {
-			dialled <- result{nil, err}
-			return
-		}
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, network, address)
-		dialled <- result{conn, err}
-	}()
-	r := <-dialled
-	return r.conn, r.err
+	defer leave()
+	var d net.Dialer
+	return d.DialContext(ctx, network, address) // it stays where it was made
 }
 
-// enter has the calling thread be on the host.
-func (h *Host) enter() error {
-	f, err := os.Open(filepath.Join(namespaces, h.namespace))
+// enter has the calling goroutine be on the host until it calls leave.
+func (h *Host) enter() (leave func(), err error) {
+	home, err := os.Open(ownNamespace)
 	if err != nil {
-		return fmt.Errorf("hosts: %w", err)
+		return nil, fmt.Errorf("hosts: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("hosts: setns to %s: %w", h.namespace, err)
+	there, err := os.Open(filepath.Join(namespaces, h.namespace))
+	if err != nil {
+		_ = home.Close()
+		return nil, fmt.Errorf("hosts: %w", err)
 	}
-	return nil
+	defer func() { _ = there.Close() }()
+	runtime.LockOSThread()
+	leave = func() {
+		defer func() { _ = home.Close() }()
+		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+			// Others would run on the host, and the thread can't be ended instead:
+			// the programs that it started would be killed with it.
+			panic(fmt.Sprintf("hosts: setns from %s: %v", h.namespace, err))
+		}
+		runtime.UnlockOSThread()
+	}
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		leave()
+		return nil, fmt.Errorf("hosts: setns to %s: %w", h.namespace, err)
+	}
+	return leave, nil
 }
