@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,6 +105,45 @@ func TestTheResolverFollowsThePeers(t *testing.T) {
 	}
 }
 
+// A busyClient takes what it is told when it is released.
+type busyClient struct {
+	resolver.ClientConn
+
+	entered, release chan struct{}
+	left             atomic.Bool
+}
+
+func (c *busyClient) UpdateState(resolver.State) error {
+	close(c.entered)
+	<-c.release
+	c.left.Store(true)
+	return nil
+}
+
+func TestCloseWaitsForWhatIsBeingTold(t *testing.T) {
+	client := &busyClient{entered: make(chan struct{}), release: make(chan struct{})}
+	r, err := builder{testMesh(t, "self", mesh.NewSecret())}.Build(resolver.Target{}, client, resolver.BuildOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-client.entered
+	closed := make(chan bool, 1)
+	go func() {
+		r.Close()
+		closed <- client.left.Load()
+	}()
+	select {
+	case <-closed:
+		t.Error("it doesn't wait")
+		close(client.release)
+	case <-time.After(50 * time.Millisecond): // for one that doesn't wait to be seen
+		close(client.release)
+		if !<-closed {
+			t.Error("it didn't wait")
+		}
+	}
+}
+
 func awaitDown(t *testing.T, events <-chan mesh.Event, m *mesh.Mesh) {
 	t.Helper()
 	late := time.After(patience)
@@ -148,7 +188,7 @@ func TestCallsFollowTheNodes(t *testing.T) {
 	defer conn.Close()
 	client := greeterpb.NewGreeterClient(conn)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // more than all retries take
 	defer cancel()
 	if _, err := client.Greet(ctx, &greeterpb.GreetRequest{}); status.Code(err) != codes.DeadlineExceeded {
 		t.Fatalf("with nobody there, a call ends with %v; want that it waits", err)
