@@ -31,7 +31,7 @@ const (
 	podHosts = 10
 	// nightly of the environment has what is to be survived last for a minute, and
 	// not seconds, if it is set.
-	nightly = "CLUSTER_E2E_NIGHTLY"
+	nightly = "CLUSTER_NIGHTLY"
 )
 
 func TestMain(m *testing.M) {
