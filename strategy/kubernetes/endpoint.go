@@ -32,17 +32,33 @@ type endpoint struct {
 // extract returns the name of an object of a source, and its endpoints: those of
 // pods that failed or succeeded, or have no address, aren't any. portName is the
 // name of the port that is asked for.
-func extract(object runtime.Object, portName string) (name string, endpoints []endpoint, err error) {
+func (s Source) extract(object runtime.Object, portName string) (name string, endpoints []endpoint, err error) {
 	switch o := object.(type) {
 	case *discoveryv1.EndpointSlice:
-		return o.Name, ofSlice(o, portName), nil
+		if s == EndpointSlices {
+			return o.Name, ofSlice(o, portName), nil
+		}
 	case *corev1.Pod:
-		return o.Name, ofPod(o, portName), nil
+		if s == Pods {
+			return o.Name, ofPod(o, portName), nil
+		}
 	case *corev1.Endpoints: //nolint:staticcheck // for old clusters
-		return o.Name, ofEndpoints(o, portName), nil
-	default:
-		return "", nil, fmt.Errorf("the API server sent a %T", object)
+		if s == Endpoints {
+			return o.Name, ofEndpoints(o, portName), nil
+		}
 	}
+	return "", nil, fmt.Errorf("the API server sent a %T among the %s", object, s.resource())
+}
+
+// checkList refuses what is no list of the source, which may be empty.
+func (s Source) checkList(object runtime.Object) error {
+	_, slices := object.(*discoveryv1.EndpointSliceList)
+	_, pods := object.(*corev1.PodList)
+	_, endpoints := object.(*corev1.EndpointsList) //nolint:staticcheck // for old clusters
+	if s == EndpointSlices && slices || s == Pods && pods || s == Endpoints && endpoints {
+		return nil
+	}
+	return fmt.Errorf("the API server sent a %T for the list of %s", object, s.resource())
 }
 
 // ofSlice reads the conditions as

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -154,13 +155,30 @@ func TestExtract(t *testing.T) {
 		}), "cluster", []endpoint{{id: "10.0.0.1", addr: at("10.0.0.1"), state: ready}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, got, err := extract(tt.object, tt.portName)
+			kind, _, _ := strings.Cut(name, ":")
+			source := map[string]Source{"slice": EndpointSlices, "pod": Pods, "endpoints": Endpoints}[kind]
+			_, got, err := source.extract(tt.object, tt.portName)
 			if err != nil || !slices.Equal(got, tt.want) {
 				t.Errorf("it is %+v (%v), want %+v", got, err, tt.want)
 			}
 		})
 	}
-	if _, got, err := extract(&corev1.Node{}, ""); err == nil {
-		t.Errorf("a Node is %+v, want an error", got)
+}
+
+// TestAnotherKind has an object that isn't of the source be an error, and no
+// object without endpoints.
+func TestAnotherKind(t *testing.T) {
+	lists := map[Source]runtime.Object{EndpointSlices: &discoveryv1.EndpointSliceList{}, Pods: &corev1.PodList{}, Endpoints: &corev1.EndpointsList{}} //nolint:staticcheck // for old clusters
+	items := map[Source]runtime.Object{EndpointSlices: slice("app", "s"), Pods: podOf("a", nil), Endpoints: endpointsOf()}
+	for asked := range lists {
+		for came := range lists {
+			_, _, err := asked.extract(items[came], "")
+			if (err == nil) != (asked == came) {
+				t.Errorf("an object of %s among the %s: %v", came.resource(), asked.resource(), err)
+			}
+			if err := asked.checkList(lists[came]); (err == nil) != (asked == came) {
+				t.Errorf("a list of %s for %s: %v", came.resource(), asked.resource(), err)
+			}
+		}
 	}
 }

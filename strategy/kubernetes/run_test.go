@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -387,6 +388,9 @@ func TestWhatIsAskedFor(t *testing.T) {
 			t.Parallel()
 			s := &server{}
 			s.says()
+			if kind := tt.strategy.Source; kind != EndpointSlices {
+				s.pages = func(metav1.ListOptions) (runtime.Object, error) { return emptyList(kind), nil }
+			}
 			tt.strategy.Client = s.client()
 			inBubble(t, tt.strategy, func(t *testing.T, r *record) {
 				r.expect(t, "of nobody", "Replace []")
@@ -400,6 +404,15 @@ func TestWhatIsAskedFor(t *testing.T) {
 			})
 		})
 	}
+}
+
+// emptyList is a list of a source that isn't EndpointSlices.
+func emptyList(s Source) runtime.Object {
+	at := metav1.ListMeta{ResourceVersion: "7"}
+	if s == Pods {
+		return &corev1.PodList{ListMeta: at}
+	}
+	return &corev1.EndpointsList{ListMeta: at} //nolint:staticcheck // for old clusters
 }
 
 // TestPages has a list of several pages be one answer, also if it takes so long

@@ -129,7 +129,7 @@ func (w *watcher) list(ctx context.Context, objects objects) (version string, al
 			return "", nil, err
 		}
 		if err := meta.EachListItem(page, func(o runtime.Object) error {
-			name, endpoints, err := extract(o, w.portName)
+			name, endpoints, err := w.source.extract(o, w.portName)
 			all[name] = endpoints
 			return err
 		}); err != nil {
@@ -150,10 +150,13 @@ func (w *watcher) page(ctx context.Context, objects objects, opts metav1.ListOpt
 	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, errSilent)
 	defer cancel()
 	page, err := objects.list(ctx, opts)
-	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errSilent):
 		return nil, errSilent
+	case err != nil:
+		return nil, err
 	}
-	return page, err
+	return page, w.source.checkList(page)
 }
 
 // watch follows the objects from a version on. When the server ends the watch in
@@ -218,7 +221,7 @@ func (w *watcher) take(event watch.Event) (version string, err error) {
 	if event.Type == watch.Bookmark {
 		return m.GetResourceVersion(), nil
 	}
-	name, endpoints, err := extract(event.Object, w.portName)
+	name, endpoints, err := w.source.extract(event.Object, w.portName)
 	if err != nil {
 		return "", err
 	}
