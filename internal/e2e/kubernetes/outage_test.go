@@ -15,22 +15,39 @@ import (
 // testStopped has the API server be gone for a while, in which nobody is cut, and
 // changes that are made before the nodes reach it again arrive.
 func testStopped(s *space) {
+	s.outlive(func(members []*member) {
+		s.plane.StopAPI()
+		pause(s.Context(), outage())
+		failing(members, s.plane.Addr.String())
+		s.net.Isolate(s.server)
+		s.plane.StartAPI()
+	})
+}
+
+// testCutOff has no packet come from the API server for a while, so that nothing says
+// that the watches are quiet for that, and not since nothing changes.
+func testCutOff(s *space) {
+	s.outlive(func([]*member) {
+		s.net.Isolate(s.server)
+		pause(s.Context(), outage())
+	})
+}
+
+// outlive forms a mesh, has an outage begin after which the API server serves but is
+// cut off, makes changes, and ends the outage.
+func (s *space) outlive(outage func([]*member)) {
+	s.Helper()
 	s.grant(account, rule(slicesResource, "list", "watch"))
 	members := s.form(5, viaAPI())
 	gone, rest := members[0], members[1:]
 	late := s.silent("late", s.free[5])
 
-	s.plane.StopAPI()
-	pause(s.Context(), outage())
-	failing(members, s.plane.Addr.String())
-	uncut(s.T, members)
-
-	s.net.Isolate(s.server)
-	s.plane.StartAPI()
+	outage(members)
 	s.delete(gone.name, 0)
 	s.setReady(late.name, true)
 	s.awaitSlice(late.name, gone.name)
 	uncut(s.T, members)
+
 	s.net.Heal(s.net.Hosts...)
 	healed := time.Now()
 	linked(rest, late.Node)

@@ -65,6 +65,7 @@ func TestKubernetes(t *testing.T) {
 		{"failing probes", testFailingProbes},
 		{"rolling restart", testRollingRestart},
 		{"API server stopped", testStopped},
+		{"API server cut off", testCutOff},
 		{"compaction", testCompaction},
 		{"token revoked", testTokenRevoked},
 		{"role taken away", testRoleTaken},
