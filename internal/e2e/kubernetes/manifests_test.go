@@ -5,15 +5,11 @@ package kubernetes_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
-	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/internal/e2e/hosts"
-	"github.com/libcluster-go/cluster/strategy/kubernetes"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,14 +20,19 @@ import (
 
 const (
 	// manifests are those of the example.
-	manifests = "../../../examples/kubernetes/manifests"
+	manifests = example + "/manifests"
 	replicas  = 3 // of the Deployment and of the StatefulSet in them
 )
 
 // testManifests has the real API server accept every manifest of the example, without
-// a field that it doesn't know, the controllers make pods of them, and the role be
-// enough to find these behind the service.
+// a field that it doesn't know, the controllers make pods of them, and the example's
+// program, in each of these pods, greet those in all others.
 func testManifests(s *space) {
+	// As the example's README has kubectl create it.
+	_, err := s.api.CoreV1().Secrets(s.name).Create(s.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-secret"}, StringData: map[string]string{"secret": secret},
+	}, metav1.CreateOptions{})
+	s.must(err)
 	paths, err := filepath.Glob(filepath.Join(manifests, "*.yaml"))
 	s.must(err)
 	kinds := map[string]int{}
@@ -46,16 +47,19 @@ func testManifests(s *space) {
 			s.Errorf("%s has no %s", manifests, kind)
 		}
 	}
-	var want []cluster.Node
+	var pods []string
 	for i, pod := range append(s.awaitPods("ReplicaSet", replicas), s.awaitPods("StatefulSet", replicas)...) {
 		s.place(pod.Name, s.free[i])
-		want = append(want, cluster.Node(bind(s.free[i])))
+		pods = append(pods, pod.Name)
 	}
-	slices.Sort(want)
-	s.run(s.T, kubernetes.Strategy{Service: "web-nodes", PortName: "cluster", IncludeNotReady: true}, s.token("web", nil)).
-		await(fmt.Sprintf("a Replace of %q", want), func(c cluster.Change) bool {
-			return c.Kind == cluster.Replaced && slices.Equal(c.Nodes, want)
-		})
+	program := s.build()
+	var all []*running
+	for i, name := range pods {
+		all = append(all, s.runPod(name, program, s.free[i]))
+	}
+	for _, r := range all {
+		r.hears(pods...)
+	}
 }
 
 // place is what a scheduler and kubelet do: the pod runs on a host.
