@@ -23,8 +23,9 @@ const (
 	port    = 4370
 	machine = "machine"
 	secret  = "a secret of the tests of Kubernetes"
-	// soon is how long what has no other bound may take.
-	soon = 30 * time.Second
+	// soon is how long what has no other bound may take: after a minute's outage, the
+	// strategy asks again only every half minute.
+	soon = time.Minute
 	// grace is for how long a node has to be missing until it is disconnected.
 	grace = 3 * time.Second
 	// podHosts are the hosts that pods may be on.
