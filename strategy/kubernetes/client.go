@@ -32,7 +32,7 @@ type objects interface {
 //
 // The types of its clients are parameters, which the compiler finds out by itself,
 // so that this package need not import those of all kinds of objects that there
-// are: they would add 18 MB to every program.
+// are: they would add 42 MB to every program.
 func FromClientset[
 	S interface {
 		CoreV1() C

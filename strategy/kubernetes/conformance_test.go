@@ -38,9 +38,9 @@ type apiserver struct {
 	watches  []*watch.RaceFreeFakeWatcher
 }
 
-func newAPIServer(t testing.TB, objects ...runtime.Object) *apiserver {
-	t.Helper()
-	a := &apiserver{Clientset: fake.NewClientset(objects...), t: t}
+func newAPIServer(tb testing.TB, objects ...runtime.Object) *apiserver {
+	tb.Helper()
+	a := &apiserver{Clientset: fake.NewClientset(objects...), t: tb}
 	a.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -158,7 +158,7 @@ func TestConformance(t *testing.T) {
 			for name, err := range refusals() {
 				faults[name] = strategytest.Fault{Break: func() { a.fail(err, err, nil) }, Mend: a.mend}
 				faults[name+" to a watch"] = strategytest.Fault{Break: func() { a.fail(nil, err, nil) }, Mend: a.mend}
-				if status, ok := err.(apierrors.APIStatus); ok { //nolint:errorlint // it isn't wrapped
+				if status, ok := err.(apierrors.APIStatus); ok {
 					said := status.Status()
 					faults[name+" in a watch"] = strategytest.Fault{Break: func() { a.fail(err, err, &said) }, Mend: a.mend}
 				}

@@ -54,7 +54,7 @@ func (s Source) extract(object runtime.Object, portName string) (name string, en
 func (s Source) checkList(object runtime.Object) error {
 	_, slices := object.(*discoveryv1.EndpointSliceList)
 	_, pods := object.(*corev1.PodList)
-	_, endpoints := object.(*corev1.EndpointsList) //nolint:staticcheck // for old clusters
+	_, endpoints := object.(*corev1.EndpointsList)
 	if s == EndpointSlices && slices || s == Pods && pods || s == Endpoints && endpoints {
 		return nil
 	}

@@ -10,10 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 )
-
-func ptr[T any](v T) *T { return &v }
 
 func isReady(is bool) func(*discoveryv1.EndpointConditions) {
 	return func(c *discoveryv1.EndpointConditions) { c.Ready = &is }
@@ -27,10 +24,10 @@ func isTerminating(is bool) func(*discoveryv1.EndpointConditions) {
 	return func(c *discoveryv1.EndpointConditions) { c.Terminating = &is }
 }
 
-// podOf is a pod, which is also its UID, that is ready unless it is changed.
-func podOf(name string, addresses []string, changes ...func(*corev1.Pod)) *corev1.Pod {
+// podOf is a pod named a, with that for its UID, which is ready unless it is changed.
+func podOf(addresses []string, changes ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "app", Name: name, UID: types.UID(name), Labels: map[string]string{"app": "web"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "app", Name: "a", UID: "a", Labels: map[string]string{"app": "web"}},
 		Status: corev1.PodStatus{
 			Phase:      corev1.PodRunning,
 			Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: "True"}, {Type: corev1.PodReady, Status: "True"}},
@@ -51,7 +48,7 @@ func phase(phase corev1.PodPhase) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Status.Phase = phase }
 }
 
-func deleted(p *corev1.Pod) { p.DeletionTimestamp = ptr(metav1.Unix(1, 0)) }
+func deleted(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Unix(1, 0)) }
 
 func containers(ports ...corev1.ContainerPort) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
@@ -89,9 +86,9 @@ func TestExtract(t *testing.T) {
 	}
 	udp, tcp := corev1.ProtocolUDP, corev1.ProtocolTCP
 	two := []discoveryv1.EndpointPort{
-		{Name: ptr("http"), Port: ptr(int32(80))},
-		{Name: ptr("cluster"), Port: ptr(int32(4371)), Protocol: &udp},
-		{Name: ptr("cluster"), Port: ptr(int32(4370)), Protocol: &tcp},
+		{Name: new("http"), Port: new(int32(80))},
+		{Name: new("cluster"), Port: new(int32(4371)), Protocol: &udp},
+		{Name: new("cluster"), Port: new(int32(4370)), Protocol: &tcp},
 	}
 	nodePort := corev1.ContainerPort{Name: "cluster", ContainerPort: 4370}
 	ref := &corev1.ObjectReference{Kind: "Pod", Name: "a", UID: "a"}
@@ -114,32 +111,32 @@ func TestExtract(t *testing.T) {
 		"slice: of a node":                              {slice("app", "s", discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Node", Name: "n", UID: "u"}}), "", []endpoint{{id: "u", addr: at("10.0.0.1"), state: ready}}},
 		"slice: IPv6":                                   {sliceOfType(discoveryv1.AddressTypeIPv6, of("a", "fd00::1")), "", []endpoint{{id: "a", pod: "a", addr: at("fd00::1"), state: ready}}},
 		"slice: names":                                  {sliceOfType(discoveryv1.AddressTypeFQDN, of("a", "a.example.org")), "", nil},
-		"slice: hostname":                               {slice("app", "s", discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Hostname: ptr("a"), TargetRef: ref}), "", []endpoint{{id: "a", pod: "a", addr: at("10.0.0.1"), hostname: "a.web-nodes", state: ready}}},
+		"slice: hostname":                               {slice("app", "s", discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Hostname: new("a"), TargetRef: ref}), "", []endpoint{{id: "a", pod: "a", addr: at("10.0.0.1"), hostname: "a.web-nodes", state: ready}}},
 		"slice: port by name":                           {slicePorts(slice("app", "s", of("a", "10.0.0.1")), two...), "cluster", withPort(4370)},
-		"slice: port without a name":                    {slicePorts(slice("app", "s", of("a", "10.0.0.1")), discoveryv1.EndpointPort{Port: ptr(int32(1))}), "cluster", one(ready)},
-		"slice: all ports":                              {slicePorts(slice("app", "s", of("a", "10.0.0.1")), discoveryv1.EndpointPort{Name: ptr("cluster")}), "cluster", one(ready)},
+		"slice: port without a name":                    {slicePorts(slice("app", "s", of("a", "10.0.0.1")), discoveryv1.EndpointPort{Port: new(int32(1))}), "cluster", one(ready)},
+		"slice: all ports":                              {slicePorts(slice("app", "s", of("a", "10.0.0.1")), discoveryv1.EndpointPort{Name: new("cluster")}), "cluster", one(ready)},
 
-		"pod: ready":                  {podOf("a", []string{"10.0.0.1"}), "", one(ready)},
-		"pod: not ready":              {podOf("a", []string{"10.0.0.1"}, unready), "", one(notReady)},
-		"pod: no conditions yet":      {podOf("a", []string{"10.0.0.1"}, func(p *corev1.Pod) { p.Status.Conditions = nil }), "", one(notReady)},
-		"pod: pending":                {podOf("a", []string{"10.0.0.1"}, unready, phase(corev1.PodPending)), "", one(notReady)},
-		"pod: on a node that is mute": {podOf("a", []string{"10.0.0.1"}, unready, phase(corev1.PodUnknown)), "", one(notReady)},
-		"pod: terminating":            {podOf("a", []string{"10.0.0.1"}, deleted), "", one(terminating)},
-		"pod: failed":                 {podOf("a", []string{"10.0.0.1"}, phase(corev1.PodFailed)), "", nil},
-		"pod: succeeded":              {podOf("a", []string{"10.0.0.1"}, phase(corev1.PodSucceeded)), "", nil},
-		"pod: terminating and failed": {podOf("a", []string{"10.0.0.1"}, deleted, phase(corev1.PodFailed)), "", nil},
-		"pod: no address":             {podOf("a", nil, unready), "", nil},
-		"pod: only podIP":             {podOf("a", nil, func(p *corev1.Pod) { p.Status.PodIP = "10.0.0.1" }), "", one(ready)},
-		"pod: two families": {podOf("a", []string{"10.0.0.1", "fd00::1"}), "", []endpoint{
+		"pod: ready":                  {podOf([]string{"10.0.0.1"}), "", one(ready)},
+		"pod: not ready":              {podOf([]string{"10.0.0.1"}, unready), "", one(notReady)},
+		"pod: no conditions yet":      {podOf([]string{"10.0.0.1"}, func(p *corev1.Pod) { p.Status.Conditions = nil }), "", one(notReady)},
+		"pod: pending":                {podOf([]string{"10.0.0.1"}, unready, phase(corev1.PodPending)), "", one(notReady)},
+		"pod: on a node that is mute": {podOf([]string{"10.0.0.1"}, unready, phase(corev1.PodUnknown)), "", one(notReady)},
+		"pod: terminating":            {podOf([]string{"10.0.0.1"}, deleted), "", one(terminating)},
+		"pod: failed":                 {podOf([]string{"10.0.0.1"}, phase(corev1.PodFailed)), "", nil},
+		"pod: succeeded":              {podOf([]string{"10.0.0.1"}, phase(corev1.PodSucceeded)), "", nil},
+		"pod: terminating and failed": {podOf([]string{"10.0.0.1"}, deleted, phase(corev1.PodFailed)), "", nil},
+		"pod: no address":             {podOf(nil, unready), "", nil},
+		"pod: only podIP":             {podOf(nil, func(p *corev1.Pod) { p.Status.PodIP = "10.0.0.1" }), "", one(ready)},
+		"pod: two families": {podOf([]string{"10.0.0.1", "fd00::1"}), "", []endpoint{
 			{id: "a", pod: "a", addr: at("10.0.0.1"), state: ready}, {id: "a", pod: "a", addr: at("fd00::1"), state: ready},
 		}},
-		"pod: hostname": {podOf("a", []string{"10.0.0.1"}, func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "a", "web-nodes" }), "", []endpoint{
+		"pod: hostname": {podOf([]string{"10.0.0.1"}, func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "a", "web-nodes" }), "", []endpoint{
 			{id: "a", pod: "a", addr: at("10.0.0.1"), hostname: "a.web-nodes", state: ready},
 		}},
-		"pod: a hostname without a service": {podOf("a", []string{"10.0.0.1"}, func(p *corev1.Pod) { p.Spec.Hostname = "a" }), "", one(ready)},
-		"pod: port by name":                 {podOf("a", []string{"10.0.0.1"}, containers(corev1.ContainerPort{Name: "http", ContainerPort: 80}, nodePort)), "cluster", withPort(4370)},
-		"pod: port of a sidecar":            {podOf("a", []string{"10.0.0.1"}, sidecar(nodePort)), "cluster", withPort(4370)},
-		"pod: no such port":                 {podOf("a", []string{"10.0.0.1"}, containers(corev1.ContainerPort{Name: "cluster", ContainerPort: 1, Protocol: udp})), "cluster", one(ready)},
+		"pod: a hostname without a service": {podOf([]string{"10.0.0.1"}, func(p *corev1.Pod) { p.Spec.Hostname = "a" }), "", one(ready)},
+		"pod: port by name":                 {podOf([]string{"10.0.0.1"}, containers(corev1.ContainerPort{Name: "http", ContainerPort: 80}, nodePort)), "cluster", withPort(4370)},
+		"pod: port of a sidecar":            {podOf([]string{"10.0.0.1"}, sidecar(nodePort)), "cluster", withPort(4370)},
+		"pod: no such port":                 {podOf([]string{"10.0.0.1"}, containers(corev1.ContainerPort{Name: "cluster", ContainerPort: 1, Protocol: udp})), "cluster", one(ready)},
 
 		"endpoints: of nobody": {endpointsOf(), "", nil},
 		"endpoints: ready and not": {endpointsOf(corev1.EndpointSubset{ //nolint:staticcheck // for old clusters
@@ -168,8 +165,8 @@ func TestExtract(t *testing.T) {
 // TestAnotherKind has an object that isn't of the source be an error, and no
 // object without endpoints.
 func TestAnotherKind(t *testing.T) {
-	lists := map[Source]runtime.Object{EndpointSlices: &discoveryv1.EndpointSliceList{}, Pods: &corev1.PodList{}, Endpoints: &corev1.EndpointsList{}} //nolint:staticcheck // for old clusters
-	items := map[Source]runtime.Object{EndpointSlices: slice("app", "s"), Pods: podOf("a", nil), Endpoints: endpointsOf()}
+	lists := map[Source]runtime.Object{EndpointSlices: &discoveryv1.EndpointSliceList{}, Pods: &corev1.PodList{}, Endpoints: &corev1.EndpointsList{}}
+	items := map[Source]runtime.Object{EndpointSlices: slice("app", "s"), Pods: podOf(nil), Endpoints: endpointsOf()}
 	for asked := range lists {
 		for came := range lists {
 			_, _, err := asked.extract(items[came], "")

@@ -91,6 +91,8 @@ func (s *server) events() *watch.FakeWatcher {
 
 // A record is what a strategy tells, in order, as text, and when.
 type record struct {
+	t *testing.T // of the bubble
+
 	mu    sync.Mutex
 	lines []string
 	last  time.Time
@@ -120,8 +122,8 @@ func (r *record) take() []string {
 
 // expect checks what was told since the last check: each line is the beginning of
 // one. It is called in a bubble.
-func (r *record) expect(t *testing.T, when string, want ...string) {
-	t.Helper()
+func (r *record) expect(when string, want ...string) {
+	r.t.Helper()
 	synctest.Wait()
 	got := r.take()
 	ok := len(got) == len(want)
@@ -129,19 +131,19 @@ func (r *record) expect(t *testing.T, when string, want ...string) {
 		ok = ok && strings.HasPrefix(got[i], want[i])
 	}
 	if !ok {
-		t.Fatalf("%s, it tells\n  %s\nwant\n  %s", when, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+		r.t.Fatalf("%s, it tells\n  %s\nwant\n  %s", when, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
 
 // inBubble runs a strategy in a bubble while f looks on.
-func inBubble(t *testing.T, s Strategy, f func(t *testing.T, r *record)) {
+func inBubble(t *testing.T, s Strategy, f func(r *record)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &record{}
+		r := &record{t: t}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.run(ctx, cluster.NewRoster("", nil, r.add), inPod(), answerTimeout) }()
-		f(t, r)
+		f(r)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run returns %v", err)
@@ -159,28 +161,28 @@ func TestChangesAreToldAtOnce(t *testing.T) {
 	t.Parallel()
 	s := &server{}
 	s.says(slice("app", "s", of("a", "10.0.0.1")))
-	inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
-		r.expect(t, "at the start", "Replace [10.0.0.1:4370]")
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Replace [10.0.0.1:4370]")
 		time.Sleep(time.Minute)
 		began := time.Now()
 		s.events().Modify(slice("app", "s", of("a", "10.0.0.1"), of("b", "10.0.0.2")))
-		r.expect(t, "when one comes", "Replace [10.0.0.1:4370 10.0.0.2:4370]")
+		r.expect("when one comes", "Replace [10.0.0.1:4370 10.0.0.2:4370]")
 		if late := r.last.Sub(began); late != 0 {
-			t.Errorf("it is told after %s", late)
+			r.t.Errorf("it is told after %s", late)
 		}
 		s.events().Modify(slice("app", "s", of("a", "10.0.0.1"), of("b", "10.0.0.2"), of("c", "10.0.0.3", isReady(false))))
 		s.events().Add(slice("app", "s2", of("d", "10.0.0.4")))
-		r.expect(t, "within the next 20 ms")
+		r.expect("within the next 20 ms")
 		time.Sleep(20 * time.Millisecond)
-		r.expect(t, "after 20 ms", "Replace [10.0.0.1:4370 10.0.0.2:4370 10.0.0.4:4370] keep [10.0.0.3:4370]")
+		r.expect("after 20 ms", "Replace [10.0.0.1:4370 10.0.0.2:4370 10.0.0.4:4370] keep [10.0.0.3:4370]")
 		time.Sleep(time.Minute)
 		s.events().Modify(slice("app", "s2", of("d", "10.0.0.4", isServing(true))))
-		r.expect(t, "when nothing changes that counts")
+		r.expect("when nothing changes that counts")
 		s.events().Delete(slice("app", "s2", of("d", "10.0.0.4")))
-		r.expect(t, "when a slice is deleted", "Replace [10.0.0.1:4370 10.0.0.2:4370] keep [10.0.0.3:4370]")
+		r.expect("when a slice is deleted", "Replace [10.0.0.1:4370 10.0.0.2:4370] keep [10.0.0.3:4370]")
 		time.Sleep(time.Minute)
 		s.events().Modify(slice("app", "s", of("b", "10.0.0.2", isReady(false), isTerminating(true)), of("web-0", "10.0.0.9")))
-		r.expect(t, "when one terminates, and this pod comes", "Replace [] keep [10.0.0.2:4370]")
+		r.expect("when one terminates, and this pod comes", "Replace [] keep [10.0.0.2:4370]")
 	})
 }
 
@@ -190,8 +192,8 @@ func TestAWatchGoesOn(t *testing.T) {
 	t.Parallel()
 	s := &server{}
 	s.says(slice("app", "s", of("a", "10.0.0.1")))
-	inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
-		r.expect(t, "at the start", "Replace [10.0.0.1:4370]")
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Replace [10.0.0.1:4370]")
 		next := slice("app", "s", of("b", "10.0.0.2"))
 		next.ResourceVersion = "8"
 		s.events().Modify(next)
@@ -203,14 +205,14 @@ func TestAWatchGoesOn(t *testing.T) {
 		s.events().Action(watch.Bookmark, bookmark)
 		synctest.Wait()
 		s.events().Stop()
-		r.expect(t, "after two ends", "Replace [10.0.0.2:4370]")
+		r.expect("after two ends", "Replace [10.0.0.2:4370]")
 		lists, watches := s.asked()
 		var from []string
 		for _, w := range watches {
 			from = append(from, w.ResourceVersion)
 		}
 		if len(lists) != 1 || !slices.Equal(from, []string{"7", "8", "9"}) || !watches[0].AllowWatchBookmarks {
-			t.Errorf("there are %d lists, and watches from %q; want 1, and 7, 8, 9 with bookmarks", len(lists), from)
+			r.t.Errorf("there are %d lists, and watches from %q; want 1, and 7, 8, 9 with bookmarks", len(lists), from)
 		}
 	})
 }
@@ -221,13 +223,13 @@ func TestAQuietWatchIsNoticed(t *testing.T) {
 	t.Parallel()
 	s := &server{}
 	s.says(slice("app", "s", of("a", "10.0.0.1")))
-	inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
-		r.expect(t, "at the start", "Replace [10.0.0.1:4370]")
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Replace [10.0.0.1:4370]")
 		s.says(slice("app", "s", of("b", "10.0.0.2")))
 		time.Sleep(8 * time.Minute)
-		r.expect(t, "8 minutes later")
+		r.expect("8 minutes later")
 		time.Sleep(3 * time.Minute)
-		r.expect(t, "11 minutes later", "Replace [10.0.0.2:4370]")
+		r.expect("11 minutes later", "Replace [10.0.0.2:4370]")
 	})
 }
 
@@ -237,15 +239,15 @@ func TestExpired(t *testing.T) {
 	t.Parallel()
 	s := &server{}
 	s.says(slice("app", "s", of("a", "10.0.0.1"), of("b", "10.0.0.2")))
-	inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
-		r.expect(t, "at the start", "Replace [10.0.0.1:4370 10.0.0.2:4370]")
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Replace [10.0.0.1:4370 10.0.0.2:4370]")
 		time.Sleep(time.Minute)
 		s.says(slice("app", "s", of("b", "10.0.0.2"), of("c", "10.0.0.3")))
 		expired := apierrors.NewResourceExpired("too old resource version: 7 (900)").Status()
 		s.events().Error(&expired)
-		r.expect(t, "at the event", `Fail kubernetes: watch endpointslices in namespace "app": too old resource version`)
+		r.expect("at the event", `Fail kubernetes: watch endpointslices in namespace "app": too old resource version`)
 		time.Sleep(150 * time.Millisecond)
-		r.expect(t, "at the list", "Replace [10.0.0.2:4370 10.0.0.3:4370]")
+		r.expect("at the list", "Replace [10.0.0.2:4370 10.0.0.3:4370]")
 	})
 }
 
@@ -267,16 +269,16 @@ func TestFailuresBackOff(t *testing.T) {
 			s := &server{}
 			s.says(slice("app", "s"))
 			breaks(s)
-			inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
+			inBubble(t, slicesOf(s), func(r *record) {
 				time.Sleep(time.Hour)
 				told := r.take()
 				lists, _ := s.asked()
 				if len(lists) < 120 || len(lists) > 260 {
-					t.Errorf("it is asked %d times in an hour", len(lists))
+					r.t.Errorf("it is asked %d times in an hour", len(lists))
 				}
 				for _, line := range told {
 					if !strings.HasPrefix(line, "Fail ") {
-						t.Fatalf("it tells %s", line)
+						r.t.Fatalf("it tells %s", line)
 					}
 				}
 				s.mu.Lock()
@@ -284,7 +286,7 @@ func TestFailuresBackOff(t *testing.T) {
 				s.mu.Unlock()
 				s.says(slice("app", "s", of("a", "10.0.0.1")))
 				time.Sleep(30 * time.Second)
-				r.expect(t, "when it is back", "Replace [10.0.0.1:4370]")
+				r.expect("when it is back", "Replace [10.0.0.1:4370]")
 			})
 		})
 	}
@@ -296,7 +298,7 @@ func TestAWatchThatEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := &server{}
 	s.says(slice("app", "s", of("a", "10.0.0.1")))
-	inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
+	inBubble(t, slicesOf(s), func(r *record) {
 		until := time.Now().Add(time.Hour)
 		for time.Now().Before(until) {
 			synctest.Wait()
@@ -306,10 +308,10 @@ func TestAWatchThatEndsAtOnce(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if lists, watches := s.asked(); len(lists) > 260 || len(watches) > 260 {
-			t.Errorf("there are %d lists and %d watches in an hour", len(lists), len(watches))
+			r.t.Errorf("there are %d lists and %d watches in an hour", len(lists), len(watches))
 		}
 		if told := strings.Join(r.take(), "\n"); !strings.Contains(told, "the watch has ended at once") {
-			t.Errorf("it tells %s", told)
+			r.t.Errorf("it tells %s", told)
 		}
 	})
 }
@@ -325,28 +327,28 @@ func TestNamespaces(t *testing.T) {
 	forbidden := refusals()["403"]
 	refused := true
 	var mu sync.Mutex
-	real := FromClientset(a)
+	good := FromClientset(a)
 	client := &Client{open: func(source Source, namespace string) objects {
 		mu.Lock()
 		defer mu.Unlock()
 		if namespace == "db" && refused {
 			return refusing{forbidden}
 		}
-		return real.open(source, namespace)
+		return good.open(source, namespace)
 	}}
 	s := Strategy{Service: "web-nodes", Namespaces: []string{"app", "db"}, Client: client}
-	inBubble(t, s, func(t *testing.T, r *record) {
+	inBubble(t, s, func(r *record) {
 		const rule = `Fail kubernetes: list endpointslices in namespace "db": `
 		time.Sleep(40 * time.Millisecond)
 		synctest.Wait()
 		told := r.take()
 		if !slices.Contains(told, "Add [10.0.0.1:4370]") || strings.HasPrefix(told[0], "Replace") {
-			t.Fatalf("at the start, it tells %q", told)
+			r.t.Fatalf("at the start, it tells %q", told)
 		}
 		time.Sleep(time.Minute)
 		r.take()
 		a.update(slice("app", "s", of("d", "10.0.0.4")))
-		r.expect(t, "when the good one changes", "Add [10.0.0.4:4370]", rule)
+		r.expect("when the good one changes", "Add [10.0.0.4:4370]", rule)
 		mu.Lock()
 		refused = false
 		mu.Unlock()
@@ -354,7 +356,7 @@ func TestNamespaces(t *testing.T) {
 		synctest.Wait()
 		told = r.take()
 		if last := told[len(told)-1]; last != "Replace [10.0.0.2:4370 10.0.0.4:4370]" {
-			t.Errorf("when the other is back, it tells %q", last)
+			r.t.Errorf("when the other is back, it tells %q", last)
 		}
 	})
 }
@@ -365,6 +367,7 @@ type refusing struct{ err error }
 func (r refusing) list(context.Context, metav1.ListOptions) (runtime.Object, error) {
 	return nil, r.err
 }
+
 func (r refusing) watch(context.Context, metav1.ListOptions) (watch.Interface, error) {
 	return nil, r.err
 }
@@ -392,14 +395,14 @@ func TestWhatIsAskedFor(t *testing.T) {
 				s.pages = func(metav1.ListOptions) (runtime.Object, error) { return emptyList(kind), nil }
 			}
 			tt.strategy.Client = s.client()
-			inBubble(t, tt.strategy, func(t *testing.T, r *record) {
-				r.expect(t, "of nobody", "Replace []")
+			inBubble(t, tt.strategy, func(r *record) {
+				r.expect("of nobody", "Replace []")
 				lists, watches := s.asked()
 				if l := lists[0]; l.LabelSelector != tt.labels || l.FieldSelector != tt.fields || l.ResourceVersion != tt.oldest || l.Limit != pageSize {
-					t.Errorf("it lists with %+v", l)
+					r.t.Errorf("it lists with %+v", l)
 				}
 				if w := watches[0]; w.LabelSelector != tt.labels || w.FieldSelector != tt.fields || w.ResourceVersion != "7" {
-					t.Errorf("it watches with %+v", w)
+					r.t.Errorf("it watches with %+v", w)
 				}
 			})
 		})
@@ -412,7 +415,7 @@ func emptyList(s Source) runtime.Object {
 	if s == Pods {
 		return &corev1.PodList{ListMeta: at}
 	}
-	return &corev1.EndpointsList{ListMeta: at} //nolint:staticcheck // for old clusters
+	return &corev1.EndpointsList{ListMeta: at}
 }
 
 // TestPages has a list of several pages be one answer, also if it takes so long
@@ -439,11 +442,11 @@ func TestPages(t *testing.T) {
 			}}
 			strategy := slicesOf(s)
 			strategy.UseCachedResources = true // whose version goes only with the first page
-			inBubble(t, strategy, func(t *testing.T, r *record) {
+			inBubble(t, strategy, func(r *record) {
 				if forgets {
-					r.expect(t, "at the start", "Replace [10.0.0.2:4370]")
+					r.expect("at the start", "Replace [10.0.0.2:4370]")
 				} else {
-					r.expect(t, "at the start", "Replace [10.0.0.1:4370 10.0.0.2:4370]")
+					r.expect("at the start", "Replace [10.0.0.1:4370 10.0.0.2:4370]")
 				}
 			})
 		})
@@ -456,8 +459,8 @@ func TestNothingIsToldTooEarly(t *testing.T) {
 	t.Parallel()
 	s := &server{refuse: refusals()["403"]}
 	s.says(slice("app", "s", of("a", "10.0.0.1")))
-	inBubble(t, slicesOf(s), func(t *testing.T, r *record) {
-		r.expect(t, "at the start", "Add [10.0.0.1:4370]", `Fail kubernetes: watch endpointslices in namespace "app": `)
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Add [10.0.0.1:4370]", `Fail kubernetes: watch endpointslices in namespace "app": `)
 	})
 }
 
@@ -465,15 +468,15 @@ func TestNothingIsToldTooEarly(t *testing.T) {
 func TestAPortThatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	good := slicePorts(slice("app", "s1", of("a", "10.0.0.1")), discoveryv1.EndpointPort{Name: ptr("cluster"), Port: ptr(int32(5000))})
+	good := slicePorts(slice("app", "s1", of("a", "10.0.0.1")), discoveryv1.EndpointPort{Name: new("cluster"), Port: new(int32(5000))})
 	s.says(good, slice("app", "s2", of("b", "10.0.0.2")))
 	strategy := slicesOf(s)
 	strategy.PortName = "cluster"
-	inBubble(t, strategy, func(t *testing.T, r *record) {
-		r.expect(t, "at the start", "Add [10.0.0.1:5000]", `Fail kubernetes: namespace "app": pod b: it has no TCP port named "cluster"`)
+	inBubble(t, strategy, func(r *record) {
+		r.expect("at the start", "Add [10.0.0.1:5000]", `Fail kubernetes: namespace "app": pod b: it has no TCP port named "cluster"`)
 		s.events().Delete(slice("app", "s2"))
 		time.Sleep(20 * time.Millisecond)
-		r.expect(t, "without it", "Replace [10.0.0.1:5000]")
+		r.expect("without it", "Replace [10.0.0.1:5000]")
 	})
 }
 

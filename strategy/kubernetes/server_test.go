@@ -47,9 +47,9 @@ type kubeAPI struct {
 	cut    chan struct{} // closed when watches are to end
 }
 
-func newKubeAPI(t testing.TB, nodes ...cluster.Node) *kubeAPI {
-	t.Helper()
-	k := &kubeAPI{t: t, folder: t.TempDir(), nodes: nodes, token: "first", stir: make(chan struct{}), cut: make(chan struct{})}
+func newKubeAPI(tb testing.TB, nodes ...cluster.Node) *kubeAPI {
+	tb.Helper()
+	k := &kubeAPI{t: tb, folder: tb.TempDir(), nodes: nodes, token: "first", stir: make(chan struct{}), cut: make(chan struct{})}
 	k.cert = k.newAuthority()
 	k.write("token", "first")
 	k.write("namespace", "app")
@@ -62,7 +62,7 @@ func newKubeAPI(t testing.TB, nodes ...cluster.Node) *kubeAPI {
 	}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that don't trust it
 	server.StartTLS()
-	t.Cleanup(func() { k.change(func() { k.broken = refuse(503) }); server.CloseClientConnections(); server.Close() })
+	tb.Cleanup(func() { k.change(func() { k.broken = refuse(503) }); server.CloseClientConnections(); server.Close() })
 	k.url = server.URL
 	return k
 }
