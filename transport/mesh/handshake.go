@@ -25,6 +25,7 @@ type session struct {
 	kind  kind                // what it is for
 	ekm   []byte              // what its proofs are bound to; nil without secrets
 	key   []byte              // of the secret that was proved; nil without secrets
+	rtt   time.Duration       // how long the other side took to answer
 }
 
 // is notes what the connection is for, which its proofs are bound to as well.
@@ -96,12 +97,15 @@ func (m *Mesh) greetGuest(ctx context.Context, g *guest) (*session, error) {
 	return s, nil
 }
 
-// acceptLink takes a link whose dialler has proved itself.
+// acceptLink takes a link whose dialler has proved itself. That it is welcome, admit
+// says, together with what follows.
 func (m *Mesh) acceptLink(ctx context.Context, s *session, lift func() bool) (*link, *hello, error) {
+	asked := time.Now()
 	id, h, err := m.readHello(s.conn)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.rtt = time.Since(asked)
 	if err := m.checkGuest(ctx, s, h); err != nil {
 		s.refuse(err)
 		return nil, nil, err
@@ -110,9 +114,9 @@ func (m *Mesh) acceptLink(ctx context.Context, s *session, lift func() bool) (*l
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = s.welcome(ctx, lift); err != nil {
+	if !lift() {
 		m.abandon(l)
-		return nil, nil, err
+		return nil, nil, context.Cause(ctx)
 	}
 	return l, h, nil
 }
@@ -233,8 +237,10 @@ func (m *Mesh) prove(s *session, key []byte) (*hello, error) {
 		sent = proof(key, 'D', s.kind, s.ekm, nil)
 	}
 	// An acceptor that refused the certificate has said why before it closed.
+	asked := time.Now()
 	writeErr := writeFrame(s.conn, frameProof, []byte{byte(s.kind)}, sent)
 	t, payload, err := readFrame(s.conn, proofSize+maxHello)
+	s.rtt = time.Since(asked)
 	switch {
 	case err != nil:
 		return nil, cmp.Or(err, writeErr)

@@ -30,7 +30,7 @@ type link struct {
 
 	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
 	asked atomic.Int64  // when a ping was last sent
-	rtt   atomic.Int64  // of the latest ping, in nanoseconds
+	rtt   atomic.Int64  // of the handshake, then of the latest ping, in nanoseconds
 	pongs signal.Signal // rung at every pong
 	deaf  atomic.Bool   // its peer was taken down: nothing is delivered any more
 
@@ -61,6 +61,7 @@ func (m *Mesh) newLink(s *session, id linkID, dialled bool) (*link, error) {
 		began: make(chan struct{}), received: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.heard.Store(int64(m.elapsed()))
+	l.rtt.Store(int64(s.rtt))
 	l.out = outbox{limit: m.cfg.SendQueue, write: l.write, shut: l.shut, start: m.run}
 	m.mu.Lock()
 	defer m.mu.Unlock()
