@@ -19,9 +19,10 @@ import (
 // name is resolved at every call and stands for all its addresses: each is
 // dialled that isn't linked yet, and this node's own is skipped.
 //
-// Its error is a [NodeError] with the cause: [ErrClosed], [ErrProof], [ErrProtocol], a
-// [RefusedError], what the network said, [transport.ErrSelf] if n leads back
-// here, [transport.ErrPartial] if some of a name's addresses are linked.
+// Its error is a [NodeError] with the cause: [ErrClosed], [ErrProof], [ErrProtocol],
+// [ErrHandshakeTime], [ErrHungUp], a [RefusedError], what the network said,
+// [transport.ErrSelf] if n leads back here, [transport.ErrPartial] if some of a
+// name's addresses are linked.
 func (m *Mesh) Connect(ctx context.Context, n transport.Node) error {
 	canonical, err := transport.ParseNode(string(n))
 	if err == nil {
@@ -271,7 +272,7 @@ func (m *Mesh) eachSecret(try func(key []byte) error) error {
 }
 
 func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken func(took time.Duration) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.HandshakeTimeout, ErrHandshakeTime)
 	defer cancel()
 	began := time.Now()
 	conn, err := m.network.dial(ctx, t.addr)
@@ -297,6 +298,9 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		}
 		if cause := context.Cause(ctx); cause != nil {
 			return fmt.Errorf("mesh: handshake with %s: %w", t.addr, cause)
+		}
+		if hungUp(err) {
+			err = fmt.Errorf("%w: %w", ErrHungUp, err)
 		}
 		return err
 	}

@@ -62,14 +62,17 @@ func (m *Mesh) secure(ctx context.Context, conn net.Conn, c *tls.Config, as func
 // handshakeError tells a connection that broke from one that speaks something
 // else.
 func handshakeError(err error) error {
-	broke, ok := errors.AsType[*net.OpError](err)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		ok && broke.Op != "remote error":
+	if hungUp(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("mesh: the connection ended during the TLS handshake: %w", err)
-	default:
-		return fmt.Errorf("%w: TLS: %w", ErrProtocol, err)
 	}
+	return fmt.Errorf("%w: TLS: %w", ErrProtocol, err)
+}
+
+// hungUp reports whether an error is the connection's end, and not what was said on
+// it.
+func hungUp(err error) bool {
+	broke, ok := errors.AsType[*net.OpError](err)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || ok && broke.Op != "remote error"
 }
 
 // proves reports whether links need a proof of a secret.
