@@ -74,8 +74,9 @@
 // clientset of client-go, for [FromClientset], is 42.0 MB larger still.
 //
 // Of an object, only what a node is made of is kept: managed fields, labels and all
-// else are dropped as it comes in. Of 5,000 endpoints, about 1 MB stays, and from
-// list to roster takes 9 ms, and from a change to the roster 4 ms, of one core.
+// else are dropped as it comes in. Of 5,000 endpoints, 1.1 MB stays. It takes 6 to
+// 9 ms of one core from the answer to the list, which has 640 kB, to the roster,
+// and 2 to 4 ms from a change to the roster.
 //
 // # Concurrency
 //

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -308,6 +309,32 @@ func TestFilesAreReadAgain(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestKubeconfig has a context of a file be how the API server is accessed, also
+// with a token and an authority in files of their own.
+func TestKubeconfig(t *testing.T) {
+	t.Parallel()
+	k := newKubeAPI(t, "10.0.0.1:4370")
+	k.write("kubeconfig", fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: elsewhere
+clusters:
+- {name: here, cluster: {server: %q, certificate-authority: ca.crt}}
+users:
+- {name: me, user: {tokenFile: token}}
+contexts:
+- {name: elsewhere, context: {cluster: nowhere, user: nobody}}
+- {name: here, context: {cluster: here, user: me, namespace: app}}
+`, k.url))
+	s := Strategy{Service: "web-nodes", Kubeconfig: filepath.Join(k.folder, "kubeconfig"), Context: "here"}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var told cluster.Change
+	err := s.Run(ctx, cluster.NewRoster("", nil, func(c cluster.Change) { told = c; cancel() }))
+	if err != nil || told.Kind != cluster.Replaced || len(told.Nodes) != 1 {
+		t.Errorf("it tells %+v, and Run returns %v", told, err)
 	}
 }
 
