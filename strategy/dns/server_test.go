@@ -173,7 +173,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := strategytest.Harness{Hints: tt.hints, New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+			h := strategytest.Harness{Parallel: true, Hints: tt.hints, New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 				tb.Helper()
 				srv := newServer(tb)
 				srv.setNodes(nodes...)

@@ -165,7 +165,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+			strategytest.Test(t, strategytest.Harness{Parallel: true, New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 				tb.Helper()
 				f := newFile(tb, nodes...)
 				return strategytest.Source{Strategy: f.strategy(interval), Set: f.set, Faults: f.faults()}
@@ -178,7 +178,7 @@ func TestConformance(t *testing.T) {
 // it: hosts -> ..data/hosts, ..data -> ..N, of which ..data is swapped.
 func TestConformanceConfigMap(t *testing.T) {
 	t.Parallel()
-	strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+	strategytest.Test(t, strategytest.Harness{Parallel: true, New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 		tb.Helper()
 		dir := tb.TempDir()
 		n := 0

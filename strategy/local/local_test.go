@@ -129,7 +129,7 @@ func TestConformance(t *testing.T) {
 	for name, interval := range map[string]time.Duration{"by default": 0, "polled fast": 5 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+			strategytest.Test(t, strategytest.Harness{Parallel: true, New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 				tb.Helper()
 				dir := tb.TempDir()
 				at, behind := filepath.Join(dir, "at"), filepath.Join(dir, "real")

@@ -132,7 +132,7 @@ func TestConformance(t *testing.T) {
 // TestConformanceTCP is over real sockets, with the client that is the default.
 func TestConformanceTCP(t *testing.T) {
 	t.Parallel()
-	strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+	strategytest.Test(t, strategytest.Harness{Parallel: true, New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 		tb.Helper()
 		m := newMetadata()
 		m.setNodes(nodes...)

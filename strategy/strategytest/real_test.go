@@ -20,7 +20,8 @@ import (
 
 // TestFile is for a strategy that reads a file.
 func TestFile(t *testing.T) {
-	Test(t, Harness{New: func(t testing.TB, nodes ...cluster.Node) Source {
+	t.Parallel()
+	Test(t, Harness{Parallel: true, New: func(t testing.TB, nodes ...cluster.Node) Source {
 		f := &file{t: t, path: filepath.Join(t.TempDir(), "hosts")}
 		f.set(nodes...)
 		return Source{
@@ -90,7 +91,8 @@ func parse(text string) (nodes []cluster.Node, err error) {
 // TestServer is for a strategy that asks a server, whose goroutines begin while
 // Run goes on, and are no leak.
 func TestServer(t *testing.T) {
-	Test(t, Harness{New: func(t testing.TB, nodes ...cluster.Node) Source {
+	t.Parallel()
+	Test(t, Harness{Parallel: true, New: func(t testing.TB, nodes ...cluster.Node) Source {
 		f := newFake(t, nodes)
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			nodes, hangs, _, err := f.watch()

@@ -34,7 +34,8 @@
 // # Concurrency
 //
 // A Source's funcs are called one at a time, from the goroutine of the test,
-// mostly while the strategy runs.
+// mostly while the strategy runs. With [Harness.Parallel], this holds for each
+// source, and New is called from several goroutines.
 package strategytest
 
 import (
@@ -73,6 +74,11 @@ type Harness struct {
 
 	// Bubble runs each check in a bubble of testing/synctest.
 	Bubble bool
+
+	// Parallel runs the checks side by side, as many as go test's -parallel says:
+	// for sources that New makes apart from each other, with strategies that
+	// mostly wait. It excludes Bubble.
+	Parallel bool
 
 	// Within is how long is waited for what must happen: an answer, a Fail. Zero
 	// means 10 s. It should be several times what a good strategy may need, as
@@ -140,16 +146,25 @@ func Test(t *testing.T, h Harness) {
 			if why := r.skip(h.Cannot); why != "" {
 				t.Skip(why)
 			}
+			h.beside(t)
 			if !r.faulty {
 				h.run(t, func(t testing.TB) { r.check(newStage(t, h, "")) })
 				return
 			}
 			for _, fault := range faults {
 				t.Run(fault, func(t *testing.T) {
+					h.beside(t)
 					h.run(t, func(t testing.TB) { r.check(newStage(t, h, fault)) })
 				})
 			}
 		})
+	}
+}
+
+// beside lets a sub-test run beside others, if it may.
+func (h Harness) beside(t *testing.T) {
+	if h.Parallel {
+		t.Parallel()
 	}
 }
 
@@ -166,6 +181,9 @@ func (h Harness) run(t *testing.T, f func(testing.TB)) {
 func (h Harness) withDefaults() (Harness, error) {
 	if h.New == nil {
 		return h, errors.New("strategytest: Harness.New is nil; want a func that makes a source")
+	}
+	if h.Bubble && h.Parallel {
+		return h, errors.New("strategytest: Harness.Bubble and Harness.Parallel; want one of them, as a bubble is no place for other tests")
 	}
 	if h.Nodes == nil {
 		h.Nodes = []cluster.Node{"10.0.0.1:4370", "10.0.0.2:4370", "10.0.0.3:4370", "10.0.0.4:4370"}

@@ -264,6 +264,7 @@ func TestHarness(t *testing.T) {
 		"three nodes":             {Harness{New: fresh, Nodes: []cluster.Node{"a:1", "b:1", "c:1"}}, Source{}, "Harness.Nodes"},
 		"the same node":           {Harness{New: fresh, Nodes: []cluster.Node{"a:1", "b:1", "c:1", "a:1"}}, Source{}, "Harness.Nodes"},
 		"a node of another form":  {Harness{New: fresh, Nodes: []cluster.Node{"a:1", "b:1", "c:1", "D:1"}}, Source{}, "Harness.Nodes"},
+		"others in a bubble":      {Harness{New: fresh, Bubble: true, Parallel: true}, Source{}, "Harness.Parallel"},
 		"no strategy":             {Harness{New: fresh}, source(func(s *Source) { s.Strategy = nil }), "Source.Strategy"},
 		"no Set and no reason":    {Harness{New: fresh}, source(func(s *Source) { s.Set = nil }), "Cannot.Change"},
 		"no Set and a reason":     {Harness{New: fresh, Cannot: Cannot{Change: "x"}}, source(func(s *Source) { s.Set = nil }), ""},

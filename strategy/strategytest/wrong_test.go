@@ -173,6 +173,7 @@ func hints(strategy func(*fake) cluster.Strategy) Harness {
 // TestWrongInRealTime has the suite catch outside of bubbles what only time and
 // goroutine profiles can tell.
 func TestWrongInRealTime(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		strategy func(*fake) cluster.Strategy
 		says     string // empty: it is right
@@ -182,6 +183,7 @@ func TestWrongInRealTime(t *testing.T) {
 		"a goroutine is left": {leaks, "strategytest.leaks"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h, err := harness(tt.strategy).withDefaults()
 			if err != nil {
 				t.Fatal(err)

@@ -49,7 +49,7 @@ func (m *Mesh) accept(g *guest) {
 			m.lull.Ring()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeoutCause(m.ctx, m.cfg.HandshakeTimeout, ErrHandshakeTime)
 	defer cancel()
 	err := m.acceptInTurn(ctx, g)
 	if err == nil {

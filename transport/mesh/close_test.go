@@ -65,6 +65,7 @@ func TestConfigsFuncsMayClose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			var m *Mesh
 			closed := make(chan error, 10)
 			once := sync.OnceFunc(func() { closed <- m.Close() })

@@ -19,9 +19,10 @@ import (
 // name is resolved at every call and stands for all its addresses: each is
 // dialled that isn't linked yet, and this node's own is skipped.
 //
-// Its error is a [NodeError] with the cause: [ErrClosed], [ErrProof], [ErrProtocol], a
-// [RefusedError], what the network said, [transport.ErrSelf] if n leads back
-// here, [transport.ErrPartial] if some of a name's addresses are linked.
+// Its error is a [NodeError] with the cause: [ErrClosed], [ErrProof], [ErrProtocol],
+// [ErrHandshakeTime], [ErrHungUp], a [RefusedError], what the network said,
+// [transport.ErrSelf] if n leads back here, [transport.ErrPartial] if some of a
+// name's addresses are linked.
 func (m *Mesh) Connect(ctx context.Context, n transport.Node) error {
 	canonical, err := transport.ParseNode(string(n))
 	if err == nil {
@@ -235,7 +236,24 @@ func (m *Mesh) connectTo(ctx context.Context, t target) error {
 // costly part: if it says so, the error is errOvertaken. A nil one makes a link
 // in any case.
 func (m *Mesh) dial(ctx context.Context, t target, overtaken func(took time.Duration) bool) error {
+	end, err := m.awaitPlace(ctx, overtaken)
+	if err != nil {
+		return err
+	}
+	defer end()
 	return m.eachSecret(func(key []byte) error { return m.dialWith(ctx, t, key, overtaken) })
+}
+
+// awaitPlace waits until a dial may begin. The other side may come first here, too.
+func (m *Mesh) awaitPlace(ctx context.Context, overtaken func(took time.Duration) bool) (end func(), err error) {
+	m.working(1)
+	defer m.working(-1)
+	end, waited, err := m.pace.begin(ctx)
+	if err == nil && waited && overtaken != nil && overtaken(0) {
+		end()
+		err = errOvertaken
+	}
+	return end, err
 }
 
 // eachSecret tries the secrets in turn, until one isn't refused.
@@ -254,7 +272,7 @@ func (m *Mesh) eachSecret(try func(key []byte) error) error {
 }
 
 func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken func(took time.Duration) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.HandshakeTimeout, ErrHandshakeTime)
 	defer cancel()
 	began := time.Now()
 	conn, err := m.network.dial(ctx, t.addr)
@@ -265,12 +283,8 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		_ = conn.Close()
 		return errOvertaken
 	}
-	m.proving.Add(1)
-	defer func() {
-		if m.proving.Add(-1) == 0 {
-			m.lull.Ring()
-		}
-	}()
+	m.working(1)
+	defer m.working(-1)
 	l, h, err := m.dialLink(ctx, conn, t.verifyHost(), key, func(h *hello) error {
 		if known := m.knownAs(h.instance); overtaken != nil && known != nil && known.sameNode(h) {
 			return refuse(CodeDuplicate, "linked already")
@@ -285,6 +299,9 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		if cause := context.Cause(ctx); cause != nil {
 			return fmt.Errorf("mesh: handshake with %s: %w", t.addr, cause)
 		}
+		if hungUp(err) {
+			err = fmt.Errorf("%w: %w", ErrHungUp, err)
+		}
 		return err
 	}
 	m.handshakes.Add(1)
@@ -294,6 +311,13 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		return refusal
 	}
 	return m.waitUp(ctx, l, t)
+}
+
+// working counts the dials that wait for their place, and the handshakes.
+func (m *Mesh) working(n int32) {
+	if m.proving.Add(n) == 0 {
+		m.lull.Ring()
+	}
 }
 
 // checkHost is the dialler's judgement of the node that it has reached.

@@ -36,6 +36,13 @@ var (
 	ErrProof = errors.New("mesh: the proofs of the secret don't match")
 	// ErrProtocol says that the other end doesn't speak this protocol.
 	ErrProtocol = errors.New("mesh: the other end doesn't speak this protocol")
+	// ErrHandshakeTime says that a handshake took longer than
+	// Config.HandshakeTimeout.
+	ErrHandshakeTime = errors.New("mesh: the handshake took too long")
+	// ErrHungUp says that the other end ended the connection during the handshake,
+	// as one does that has as many under way as its Config.MaxHandshakes allows,
+	// or that is no node.
+	ErrHungUp = errors.New("mesh: the other end hung up during the handshake")
 	// ErrServiceTaken says that somebody listens for the service already.
 	ErrServiceTaken = errors.New("mesh: the service is listened for already")
 	// ErrHandlerBusy says that Close didn't wait any longer for a handler, or for

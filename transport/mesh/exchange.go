@@ -20,7 +20,8 @@ import (
 const (
 	// News are told soon after a time of quiet, and then in batches that are
 	// further and further apart while more come: when many nodes form a mesh,
-	// each has news for all others all the time.
+	// each has news for all others all the time. So while this node dials, which
+	// tells it most of what it would be told, they wait for as long as they may.
 	newsPauseMin = 20 * time.Millisecond
 	newsPauseMax = time.Second
 
@@ -90,7 +91,7 @@ func (m *Mesh) tellNews() {
 			quiet.Stop()
 			return
 		}
-		if !m.sleep(pause) {
+		if !m.collectNews(pause) {
 			return
 		}
 		m.tellNow()
@@ -98,15 +99,26 @@ func (m *Mesh) tellNews() {
 	}
 }
 
-// sleep returns false if the mesh is closed meanwhile.
-func (m *Mesh) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-m.ctx.Done():
-		return false
+// collectNews waits for at least pause. It returns false if the mesh is closed
+// meanwhile.
+func (m *Mesh) collectNews(pause time.Duration) bool {
+	enough, most := time.NewTimer(pause), time.NewTimer(newsPauseMax)
+	defer enough.Stop()
+	defer most.Stop()
+	for waited := false; ; {
+		lull := m.lull.Wait()
+		if waited && m.proving.Load() == 0 {
+			return true
+		}
+		select {
+		case <-enough.C:
+			waited = true
+		case <-lull:
+		case <-most.C:
+			return true
+		case <-m.ctx.Done():
+			return false
+		}
 	}
 }
 

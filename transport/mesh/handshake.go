@@ -25,6 +25,7 @@ type session struct {
 	kind  kind                // what it is for
 	ekm   []byte              // what its proofs are bound to; nil without secrets
 	key   []byte              // of the secret that was proved; nil without secrets
+	rtt   time.Duration       // how long the other side took to answer
 }
 
 // is notes what the connection is for, which its proofs are bound to as well.
@@ -61,14 +62,17 @@ func (m *Mesh) secure(ctx context.Context, conn net.Conn, c *tls.Config, as func
 // handshakeError tells a connection that broke from one that speaks something
 // else.
 func handshakeError(err error) error {
-	broke, ok := errors.AsType[*net.OpError](err)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		ok && broke.Op != "remote error":
+	if hungUp(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("mesh: the connection ended during the TLS handshake: %w", err)
-	default:
-		return fmt.Errorf("%w: TLS: %w", ErrProtocol, err)
 	}
+	return fmt.Errorf("%w: TLS: %w", ErrProtocol, err)
+}
+
+// hungUp reports whether an error is the connection's end, and not what was said on
+// it.
+func hungUp(err error) bool {
+	broke, ok := errors.AsType[*net.OpError](err)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || ok && broke.Op != "remote error"
 }
 
 // proves reports whether links need a proof of a secret.
@@ -96,12 +100,15 @@ func (m *Mesh) greetGuest(ctx context.Context, g *guest) (*session, error) {
 	return s, nil
 }
 
-// acceptLink takes a link whose dialler has proved itself.
+// acceptLink takes a link whose dialler has proved itself. That it is welcome, admit
+// says, together with what follows.
 func (m *Mesh) acceptLink(ctx context.Context, s *session, lift func() bool) (*link, *hello, error) {
+	asked := time.Now()
 	id, h, err := m.readHello(s.conn)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.rtt = time.Since(asked)
 	if err := m.checkGuest(ctx, s, h); err != nil {
 		s.refuse(err)
 		return nil, nil, err
@@ -110,9 +117,9 @@ func (m *Mesh) acceptLink(ctx context.Context, s *session, lift func() bool) (*l
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = s.welcome(ctx, lift); err != nil {
+	if !lift() {
 		m.abandon(l)
-		return nil, nil, err
+		return nil, nil, context.Cause(ctx)
 	}
 	return l, h, nil
 }
@@ -233,8 +240,10 @@ func (m *Mesh) prove(s *session, key []byte) (*hello, error) {
 		sent = proof(key, 'D', s.kind, s.ekm, nil)
 	}
 	// An acceptor that refused the certificate has said why before it closed.
+	asked := time.Now()
 	writeErr := writeFrame(s.conn, frameProof, []byte{byte(s.kind)}, sent)
 	t, payload, err := readFrame(s.conn, proofSize+maxHello)
+	s.rtt = time.Since(asked)
 	switch {
 	case err != nil:
 		return nil, cmp.Or(err, writeErr)

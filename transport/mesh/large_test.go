@@ -132,7 +132,11 @@ func TestLargeAndSmallStayInOrder(t *testing.T) {
 	dialers.Go(func() { dialOften(t, ctx, a, b.Self().Addr(), 100) })
 	dialers.Go(func() { dialOften(t, ctx, b, a.Self().Addr(), 100) })
 	for i := range uint64(messages) {
-		window <- struct{}{}
+		select {
+		case window <- struct{}{}:
+		case <-ctx.Done():
+			t.Fatalf("messages before %d are lost", i)
+		}
 		data := make([]byte, 8+sizes[i%uint64(len(sizes))])
 		binary.BigEndian.PutUint64(data, i)
 		if err := a.Send(ctx, b.Self(), "n", data); err != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
 func TestMaxPeers(t *testing.T) {
@@ -57,12 +59,36 @@ func TestHandshakeTime(t *testing.T) {
 		}()
 		began = time.Now()
 		err = m.dial(t.Context(), target{addr: "10.0.0.2:1"}, nil)
-		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != limit {
+		if took := time.Since(began); !errors.Is(err, ErrHandshakeTime) || took != limit {
 			t.Errorf("a silent acceptor: %v after %s, want %s", err, took, limit)
 		}
 		_ = (<-accepted).Close()
 		_ = conn.Close()
 	})
+}
+
+// TestHungUp: a dialler is told that the other end has closed the connection
+// before anything was said, as one does that has no room for its handshake.
+func TestHungUp(t *testing.T) {
+	full, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	go func() {
+		for {
+			conn, err := full.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	n := transport.Node(full.Addr().String())
+	err = listen(t, nil).Connect(t.Context(), n)
+	if refused, ok := errors.AsType[*NodeError](err); !errors.Is(err, ErrHungUp) || !ok || refused.Node != n {
+		t.Errorf("got %v, want ErrHungUp of %s", err, n)
+	}
 }
 
 func TestTooLarge(t *testing.T) {

@@ -33,7 +33,7 @@ type link struct {
 
 	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
 	asked atomic.Int64  // when a ping was last sent
-	rtt   atomic.Int64  // of the latest ping, in nanoseconds
+	rtt   atomic.Int64  // of the handshake, then of the latest ping, in nanoseconds
 	pongs signal.Signal // rung at every pong
 	deaf  atomic.Bool   // its peer was taken down: nothing is delivered any more
 
@@ -64,6 +64,7 @@ func (m *Mesh) newLink(s *session, id linkID, dialled bool) (*link, error) {
 		began: make(chan struct{}), received: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.heard.Store(int64(m.elapsed()))
+	l.rtt.Store(int64(s.rtt))
 	l.out = outbox{limit: m.cfg.SendQueue, buffers: &m.writes, write: l.write, shut: l.shut, start: m.run}
 	l.parts.budget = &m.large
 	if l.pusher() != nil {

@@ -69,7 +69,9 @@ type Mesh struct {
 
 	dropped    atomic.Int64 // messages and requests
 	handshakes atomic.Int64 // that proved both sides, as the dialler
-	proving    atomic.Int32 // connections that this node has dialled and whose handshake is under way
+	proving    atomic.Int32 // dials that wait for their place, or whose handshake is under way
+	progress   atomic.Int64 // when a link was last admitted, in nanoseconds since the mesh began
+	pace       pace
 
 	mu       sync.Mutex
 	closed   bool

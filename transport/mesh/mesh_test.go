@@ -16,23 +16,7 @@ import (
 	"github.com/libcluster-go/cluster/transport"
 )
 
-func TestMain(m *testing.M) {
-	if runChild() {
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
-
-// shortScale is by how much -short shortens what takes real time.
-const shortScale = 10
-
-// scaled is a span of real time that a test is about.
-func scaled(d time.Duration) time.Duration {
-	if testing.Short() {
-		return d / shortScale
-	}
-	return d
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testSecret = "correct horse battery staple"
 

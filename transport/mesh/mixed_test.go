@@ -22,7 +22,7 @@ func TestARequestBesideBulk(t *testing.T) {
 	a, b := listen(t, bulky), listen(t, bulky)
 	connect(t, a, b)
 	events := [...]<-chan Event{a.Events(t.Context()), b.Events(t.Context())}
-	load, stop := context.WithTimeout(t.Context(), scaled(5*time.Second))
+	load, stop := context.WithTimeout(t.Context(), 3*time.Second)
 	defer stop()
 	var senders sync.WaitGroup
 	for _, pair := range [][2]*Mesh{{a, b}, {b, a}} {

@@ -22,7 +22,9 @@ type Peer struct {
 	Instance string
 	// Meta is the peer's Config.Meta.
 	Meta map[string]string
-	// RTT is the time that the latest ping took; zero before the first answer.
+	// RTT is the time that the latest ping took. A link is pinged when it has been
+	// silent for Config.Heartbeat; before that, it is what an answer took in the
+	// handshake.
 	RTT time.Duration
 	// Since is when the peer came up.
 	Since time.Time
@@ -147,9 +149,13 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	}
 	l.peer = p
 	p.links = append(p.links, l)
+	m.progress.Store(int64(m.elapsed()))
 	m.tombstones.dropOthers(h.instance, h.addrs)
 	m.endStreams(func(other *hello) bool { return other.instance != h.instance && sharesAddr(other, h) })
 	m.checkKey(l, time.Now()) // the secrets may have changed during the handshake
+	if !l.dialled {
+		l.out.urge(frameWelcome, nil)
+	}
 	if m.decides(p) {
 		m.begins++
 		m.begin(p, l, m.begins)
@@ -181,7 +187,11 @@ func (m *Mesh) checkAgain(l *link, h *hello) *RefusedError {
 // turnAway closes a link that wasn't admitted, and says why.
 func (m *Mesh) turnAway(l *link, why *RefusedError) {
 	_ = l.conn.SetDeadline(time.Now().Add(partTimeout))
-	_ = writeFrame(l.conn, frameClose, encodeReason(why.Code, why.Reason))
+	t := frameClose
+	if !l.dialled {
+		t = frameRefuse // it waits for its welcome
+	}
+	_ = writeFrame(l.conn, t, encodeReason(why.Code, why.Reason))
 	m.abandon(l)
 }
 

@@ -16,14 +16,16 @@ import (
 // It counts these in short ticks, of which those don't count that come late: on
 // a machine that is busy, everybody is slow. While a handshake is under way that
 // may be the other's, or any of its own, after which all may be busy, it waits
-// on, for at most this part of Config.HandshakeTimeout in all.
+// on, for at most this part of Config.HandshakeTimeout since a link was last made,
+// and so many times that in all.
 const (
 	waitTick     = 10 * time.Millisecond
 	waitLate     = 3 * waitTick
-	waitBusy     = 10 * waitTick // between two looks while a handshake is under way
+	waitBusy     = 50 * waitTick // between two looks while a handshake is under way
 	waitTicksMin = 5
 	waitTicksMax = 25
 	waitPart     = 0.4
+	waitParts    = 6
 )
 
 // errOvertaken says that the other side has come first.
@@ -33,7 +35,7 @@ var errOvertaken = errors.New("mesh: the other side dials")
 // first. Behind a name it may not know that.
 func (m *Mesh) dialInTurn(ctx context.Context, t target, a *attempt) error {
 	waits := t.host == "" && !dialsFirst(m.self.node.Addr(), t.addr)
-	until := time.Now().Add(time.Duration(waitPart * float64(m.cfg.HandshakeTimeout)))
+	until := m.patience()
 	for {
 		if waits {
 			linked, err := m.waitForPeer(ctx, t.addr, a, until)
@@ -42,7 +44,7 @@ func (m *Mesh) dialInTurn(ctx context.Context, t target, a *attempt) error {
 			}
 		}
 		err := m.dial(ctx, t, func(took time.Duration) bool {
-			return m.coming(t.addr, false) || waits && m.comesWithin(ctx, t.addr, min(2*took, time.Until(until)))
+			return m.coming(t.addr, false) || waits && m.comesWithin(ctx, t.addr, min(2*took, until()))
 		})
 		if !errors.Is(err, errOvertaken) {
 			return err
@@ -51,9 +53,24 @@ func (m *Mesh) dialInTurn(ctx context.Context, t target, a *attempt) error {
 	}
 }
 
+// patience begins to wait for the other side. The returned func tells for how long
+// that may go on. While links are made, it is only a matter of time until this one
+// is.
+func (m *Mesh) patience() (left func() time.Duration) {
+	part := time.Duration(waitPart * float64(m.cfg.HandshakeTimeout))
+	began := m.elapsed()
+	return func() time.Duration {
+		since := max(began, time.Duration(m.progress.Load()))
+		return min(since+part, began+waitParts*part) - m.elapsed()
+	}
+}
+
 // comesWithin watches for the other side once more, now that this side has
 // connected: where that took long, so does everything.
 func (m *Mesh) comesWithin(ctx context.Context, addr string, d time.Duration) bool {
+	if d <= 0 {
+		return false
+	}
 	late := time.NewTimer(d)
 	defer late.Stop()
 	for {
@@ -96,13 +113,13 @@ func waitTicks() int { return waitTicksMin + rand.IntN(waitTicksMax-waitTicksMin
 // waitForPeer gives the other side of a pair the time to dial. In a large mesh
 // that forms, many wait at once for a long time: so they wake for what is about
 // their own address, and when this node isn't busy any more, and seldom besides.
-func (m *Mesh) waitForPeer(ctx context.Context, addr string, a *attempt, until time.Time) (linked bool, err error) {
+func (m *Mesh) waitForPeer(ctx context.Context, addr string, a *attempt, until func() time.Duration) (linked bool, err error) {
 	tick := time.NewTicker(waitTick)
 	defer tick.Stop()
 	last, slow := time.Now(), false
 	for ticks := waitTicks(); ; {
 		changed, lull := a.changed.Wait(), m.lull.Wait()
-		early := time.Now().Before(until)
+		early := until() > 0
 		coming := m.coming(addr, early) || early && m.proving.Load() > 0
 		m.mu.Lock()
 		linked = len(m.find(transport.Node(addr))) > 0

@@ -195,13 +195,15 @@ func TestARequestOutlastsACrossing(t *testing.T) {
 		c.Responders = map[string]Responder{"echo": func(_ context.Context, m Message) ([]byte, error) { return m.Data, nil }}
 	})
 	connect(t, a, b)
-	stop, cancel := context.WithCancel(t.Context())
+	ctx, end := context.WithTimeout(t.Context(), 3*patience)
+	defer end()
+	stop, cancel := context.WithCancel(ctx)
 	var callers sync.WaitGroup
 	for i := range 8 {
 		callers.Go(func() {
 			data := make([]byte, i*30_000) // half of them in parts
 			for stop.Err() == nil {
-				if reply, err := a.Request(t.Context(), b.Self(), "echo", data); err != nil || len(reply) != len(data) {
+				if reply, err := a.Request(ctx, b.Self(), "echo", data); err != nil || len(reply) != len(data) {
 					t.Errorf("%d bytes come back as %d, %v", len(data), len(reply), err)
 					return
 				}

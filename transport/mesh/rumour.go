@@ -15,6 +15,8 @@ const (
 	learnedFailures = 5  // after which what an informant says is given up
 	rumoursEach     = 4  // times what one informant may claim is kept of all
 
+	claimBytes = 256 // of addresses that one claim covers; longer ones count as several
+
 	maxLeft       = 1024 // purses of those who are gone
 	doubtTime     = time.Hour
 	maxDoubts     = 4096
@@ -45,7 +47,7 @@ const (
 // told what happens and when; its owner's lock guards it.
 type rumours struct {
 	self   string         // the address by which pairs agree who dials first
-	most   int            // claims that one informant may have
+	most   int            // claims that one informant may have, by weight
 	random func() float64 // in [0,1)
 
 	all       map[rumourKey]*rumour
@@ -84,7 +86,7 @@ type rumour struct {
 // An informer is a linked peer that tells of others.
 type informer struct {
 	*purse
-	claims int
+	claims int                      // by weight
 	of     map[instanceID][]*rumour // the claims, by instance: to withdraw one costs no search among all
 }
 
@@ -93,6 +95,15 @@ func newRumours(self string, most int, random func() float64) *rumours {
 		self: self, most: most, random: random,
 		all: map[rumourKey]*rumour{}, informers: map[instanceID]*informer{},
 	}
+}
+
+// weight is as how many claims one counts, which have up to so many bytes.
+func (u *rumour) weight() int {
+	bytes := 0
+	for _, a := range u.addrs {
+		bytes += len(a)
+	}
+	return 1 + bytes/claimBytes
 }
 
 func keyOf(id instanceID, addrs []string) rumourKey { return rumourKey{id, strings.Join(addrs, " ")} }
@@ -126,14 +137,15 @@ func (r *rumours) claim(in *informer, id instanceID, addrs []string, crowd int, 
 	if u != nil && slices.Contains(in.of[id], u) {
 		return true
 	}
-	if in.claims >= r.most || u == nil && !r.roomFor(in) {
+	isNew := u == nil
+	if isNew {
+		u = &rumour{id: id, addrs: addrs}
+	}
+	if in.claims+u.weight() > r.most || isNew && !r.roomFor(in) {
 		return false
 	}
-	if u == nil {
-		u = &rumour{id: id, addrs: addrs}
-		r.all[key] = u
-	}
-	in.claims++
+	r.all[key] = u
+	in.claims += u.weight()
 	waits := u.failures > 0 || !u.lostUntil.IsZero() // of which there is no need any more
 	fresh := len(u.informers) == 0 && u.lostUntil.IsZero()
 	if fresh || waits {
@@ -249,7 +261,7 @@ func (r *rumours) disown(in *informer, u *rumour) {
 	if in.of[u.id] = without(in.of[u.id], u); len(in.of[u.id]) == 0 {
 		delete(in.of, u.id)
 	}
-	in.claims--
+	in.claims -= u.weight()
 	r.settle(u)
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -591,6 +592,31 @@ func TestClaimsAreBounded(t *testing.T) {
 	w.check()
 }
 
+// TestLongClaimsWeighMore: so one informer can't fill the memory with names.
+func TestLongClaimsWeighMore(t *testing.T) {
+	const most = 12
+	w := newWhisper(t, most)
+	long := make([]string, maxAddrs) // as one claims with as much as it may
+	for i := range long {
+		long[i] = strings.Repeat(string(rune('a'+i)), 250) + ":4370"
+	}
+	if w.hear(1, 100, long...) {
+		t.Errorf("%d addresses of 255 bytes are taken where %d bytes may be", len(long), most*claimBytes)
+	}
+	taken := 0
+	for i := range most {
+		if w.hear(1, 200+i, long[i]+"0", long[(i+1)%len(long)]) {
+			taken++
+		}
+		w.check()
+	}
+	if taken != most/2 {
+		t.Errorf("%d claims that count as two are taken, want %d", taken, most/2)
+	}
+	w.mute(1)
+	w.check()
+}
+
 // TestRumoursAreBounded: when there are too many, those of the informer with
 // the most claims make room for one who has less than its share.
 func TestRumoursAreBounded(t *testing.T) {
@@ -774,11 +800,14 @@ func (w *whisper) check() {
 		w.checkPurse(p, open[p], 0)
 	}
 	for id, in := range w.informers {
-		of := 0
+		of, weight := 0, 0
 		for _, us := range in.of {
 			of += len(us)
+			for _, u := range us {
+				weight += u.weight()
+			}
 		}
-		if in.claims != claims[in] || of != claims[in] || in.claims > w.most {
+		if of != claims[in] || in.claims != weight || weight > w.most {
 			w.t.Fatalf("%s: counted are %d claims, there are %d", id, in.claims, claims[in])
 		}
 		w.checkPurse(in.purse, open[in.purse], lines[in.purse])

@@ -88,7 +88,7 @@ func (p *peer) dialAddrs() []string {
 
 // dialStream opens a stream to the instance that a hello is of.
 func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, to *hello, service string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.HandshakeTimeout, ErrHandshakeTime)
 	defer cancel()
 	raw, err := m.network.dial(ctx, t.addr)
 	if err != nil {

@@ -24,7 +24,6 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 	}
 	l.out.order(frameBegin, encodeBegin(before, turn))
 	m.tellAll(p, l)
-	l.out.urge(framePing, m.now())
 	l.turn = turn
 	p.active, p.latest = l, l
 	close(l.began)

@@ -1,4 +1,6 @@
-package mesh
+// Package processes_test has meshes in processes of their own, and stops those.
+// That takes its time, most of it waiting, and goes on beside other packages.
+package processes_test
 
 import (
 	"bufio"
@@ -16,12 +18,36 @@ import (
 
 	"github.com/libcluster-go/cluster/internal/signal"
 	"github.com/libcluster-go/cluster/transport"
+	"github.com/libcluster-go/cluster/transport/mesh"
 )
+
+func TestMain(m *testing.M) {
+	if !runChild() {
+		os.Exit(m.Run())
+	}
+}
+
+const (
+	// heartbeat is the mesh's default.
+	heartbeat = 5 * time.Second
+	// patience bounds what has to happen; nothing waits for it to pass.
+	patience = 30 * time.Second
+	// shortScale is by how much -short shortens what takes real time.
+	shortScale = 10
+)
+
+// scaled is a span of real time that a test is about.
+func scaled(d time.Duration) time.Duration {
+	if testing.Short() {
+		return d / shortScale
+	}
+	return d
+}
 
 // childEnv makes the test binary a node: it says its address, reads those of
 // the others, links with them, and says what its peers do. Its value is the
 // heartbeat.
-const childEnv = "MESH_TEST_HEARTBEAT"
+const childEnv = "PROCESSES_TEST_HEARTBEAT"
 
 // runChild reports whether this process is a child, which has ended then.
 func runChild() bool {
@@ -29,8 +55,8 @@ func runChild() bool {
 	if err != nil {
 		return false
 	}
-	m, err := Listen(Config{
-		Secrets: []string{testSecret}, Bind: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+	m, err := mesh.Listen(mesh.Config{
+		Secrets: []string{"correct horse battery staple"}, Bind: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
 		Heartbeat: heartbeat, DownAfter: 2 * heartbeat, // as by default
 	})
 	if err != nil {
@@ -43,9 +69,9 @@ func runChild() bool {
 	go func() {
 		for e := range events {
 			switch e := e.(type) {
-			case PeerUp:
+			case mesh.PeerUp:
 				fmt.Println("up", e.Peer.Node)
-			case PeerDown:
+			case mesh.PeerDown:
 				fmt.Println("down", e.Peer.Node, e.Reason)
 			}
 		}
@@ -74,7 +100,7 @@ type child struct {
 func startChild(t *testing.T) *child {
 	t.Helper()
 	c := &child{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+scaled(defaultHeartbeat).String())
+	c.cmd.Env = append(os.Environ(), childEnv+"="+scaled(heartbeat).String())
 	c.in, _ = c.cmd.StdinPipe()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -109,15 +135,15 @@ func (c *child) waitFor(t *testing.T, what string, ok func(lines []string) bool)
 	for {
 		said := c.said.Wait()
 		c.mu.Lock()
-		done := ok(c.lines)
+		lines := slices.Clone(c.lines)
 		c.mu.Unlock()
-		if done {
+		if ok(lines) {
 			return
 		}
 		select {
 		case <-said:
 		case <-late:
-			t.Fatalf("not in %s: %s %s; it said %q", patience, c.node, what, c.lines)
+			t.Fatalf("not in %s: %s %s; it said %q", patience, c.node, what, lines)
 		}
 	}
 }

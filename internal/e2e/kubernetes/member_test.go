@@ -1,0 +1,133 @@
+//go:build linux
+
+package kubernetes_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/internal/e2e/hosts"
+
+	"github.com/libcluster-go/cluster/internal/e2e/kubernetes/controlplane"
+	"github.com/libcluster-go/cluster/internal/e2e/kubernetes/node"
+)
+
+// A member is a pod, and the node that runs in it.
+type member struct {
+	*node.Process
+	name  string
+	mount string // of its service account
+}
+
+// join makes a pod that isn't ready and starts its node on a host, with a token that
+// is good while the pod exists.
+func (s *space) join(name string, h *hosts.Host, cfg node.Config) *member {
+	s.Helper()
+	return s.joinWith(s.token(account, s.create(name, h)), name, h, cfg)
+}
+
+// joinWith starts the node of a pod that there is, with a token.
+func (s *space) joinWith(token, name string, h *hosts.Host, cfg node.Config) *member {
+	s.Helper()
+	m := &member{name: name, mount: s.mount(token)}
+	cfg.Bind, cfg.Secret, cfg.RemoveGrace = bind(h), secret, grace
+	if cfg.Kubernetes != nil {
+		k := *cfg.Kubernetes
+		k.ServiceAccountPath = m.mount
+		cfg.Kubernetes = &k
+	}
+	m.Process = node.Start(s.T, h, cfg,
+		"POD_NAME="+name, "POD_NAMESPACE="+s.name, "POD_IP="+h.IPv4.String(),
+		"KUBERNETES_SERVICE_HOST="+s.plane.Addr.Addr().String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", controlplane.Port))
+	return m
+}
+
+// silent starts a node that waits to be discovered, in a pod that isn't ready.
+func (s *space) silent(name string, h *hosts.Host) *member {
+	s.Helper()
+	m := s.join(name, h, node.Config{})
+	m.Await(soon, "that it is up", func(r node.Report) bool { return r.State != "" })
+	return m
+}
+
+// form makes n ready pods whose nodes discover each other, and returns when they
+// form a full mesh.
+func (s *space) form(n int, cfg node.Config) (members []*member) {
+	s.Helper()
+	began := time.Now()
+	for i, name := range names(n) {
+		members = append(members, s.join(name, s.free[i], cfg))
+		s.setReady(name, true)
+	}
+	whole(s.T, members)
+	s.Logf("a full mesh of %d nodes %s after the first was started", n, time.Since(began).Round(time.Millisecond))
+	return members
+}
+
+// others are the nodes but one, in order.
+func others(members []*member, but *member) (all []cluster.Node) {
+	for _, m := range members {
+		if m != but {
+			all = append(all, m.Node)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// whole waits until each is linked with all others and with no other.
+func whole(t *testing.T, members []*member) {
+	t.Helper()
+	for _, m := range members {
+		want := others(members, m)
+		m.Await(soon, fmt.Sprintf("links with %q", want), func(r node.Report) bool { return slices.Equal(r.Linked, want) })
+	}
+}
+
+// linked waits until all are linked with a node. One that is known by a name is
+// linked by that: its host is of no interest here.
+func linked(members []*member, n cluster.Node) {
+	for _, m := range members {
+		m.Await(soon, fmt.Sprintf("a link with %s", n), func(r node.Report) bool { return slices.Contains(r.Linked, n) })
+	}
+}
+
+// parted waits until none is linked with a node any more.
+func parted(members []*member, n cluster.Node) {
+	for _, m := range members {
+		m.Await(soon, fmt.Sprintf("no link with %s", n), func(r node.Report) bool { return !slices.Contains(r.Linked, n) })
+	}
+}
+
+// uncut fails the test if a link was ever cut, but for those with nodes that were
+// to be.
+func uncut(t *testing.T, members []*member, but ...cluster.Node) {
+	t.Helper()
+	for _, m := range members {
+		for _, c := range m.Report().Cuts {
+			if !slices.Contains(but, c.Node) {
+				t.Errorf("%s was cut from %s: %s", m.Node, c.Node, c.Cause)
+			}
+		}
+	}
+}
+
+// failing waits until discovery fails for all, with an error that says something.
+func failing(members []*member, says string) {
+	for _, m := range members {
+		m.Await(soon, fmt.Sprintf("a failure with %q", says), func(r node.Report) bool {
+			return r.State == cluster.StateFailing && slices.ContainsFunc(r.Failures, func(f string) bool { return strings.Contains(f, says) })
+		})
+	}
+}
+
+// recovered waits until discovery answers for all.
+func recovered(members []*member) {
+	for _, m := range members {
+		m.Await(soon, "an answer", func(r node.Report) bool { return r.State == cluster.StateRunning })
+	}
+}
