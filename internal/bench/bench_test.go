@@ -45,9 +45,9 @@ func reportMedians(b *testing.B, r result) {
 	b.Helper()
 	row := r.row()
 	name := func(parts ...string) string { return strings.ReplaceAll(strings.Join(parts, "-"), " ", "_") }
-	b.ReportMetric(row.Summary.Median, name("mesh", r.metric.name, row.Unit))
+	b.ReportMetric(row.Summary.Median, name("mesh", r.metric.name, string(row.Unit)))
 	if row.PeerSummary != nil {
-		b.ReportMetric(row.PeerSummary.Median, name(row.Peer, r.metric.name, row.Unit))
+		b.ReportMetric(row.PeerSummary.Median, name(row.Peer, r.metric.name, string(row.Unit)))
 		b.ReportMetric(row.RatioSummary.Median, name("ratio-to", row.Peer, r.metric.name))
 	}
 }

@@ -22,11 +22,7 @@ type metric struct {
 	name string
 	unit unit
 	peer string // what it is compared with; empty if with nothing
-
-	// Goals: the most that ours may be, and the most that ours may be divided
-	// by the peer's. Zero is no goal.
-	most      float64
-	mostRatio float64
+	goal goal
 }
 
 // A reading is what one round says of one metric, in its unit. theirs is zero
@@ -44,12 +40,16 @@ type sizes struct {
 
 // fullSizes are those that the goals are about.
 func fullSizes() sizes {
-	return sizes{forming: []int{50, 100, 140}, rivals: 50, nodes: 20, idleSecs: 20, links: 1000}
+	return sizes{
+		forming: []int{50, 100, 140}, rivals: 50, nodes: 20, idleSecs: 20, links: 1000,
+	}
 }
 
 // smokeSizes only show that everything can be measured.
 func smokeSizes() sizes {
-	return sizes{forming: []int{8}, rivals: 8, nodes: 4, idleSecs: 2, links: 50}
+	return sizes{
+		forming: []int{8}, rivals: 8, nodes: 4, idleSecs: 2, links: 50,
+	}
 }
 
 // cases are all workloads.
@@ -60,10 +60,11 @@ func cases(s sizes) []benchCase {
 			formingCase(n, defaultExchange, 1.15, n == s.rivals),
 			formingCase(n, x25519, 1.3, false))
 	}
-	return append(all,
+	all = append(all,
 		noticingCase(s.nodes, false, 0.005), noticingCase(s.nodes, true, 0.020),
 		idlingCase(s.nodes, s.idleSecs),
 		memoryCase(s.links))
+	return all
 }
 
 // measure runs the cases in turn, so many rounds, and says what it does.
@@ -87,13 +88,16 @@ func measure(ctx context.Context, all []benchCase, rounds int, say func(string))
 	return slices.Concat(results...), nil
 }
 
-// inTurn runs ours and theirs, in odd rounds theirs first.
-func inTurn(round int, ours, theirs func() error) error {
+// inTurn runs one after the other, ours first; in odd rounds the other way
+// round.
+func inTurn(round int, all ...func() error) error {
 	if round%2 == 1 {
-		ours, theirs = theirs, ours
+		slices.Reverse(all)
 	}
-	if err := ours(); err != nil {
-		return err
+	for _, f := range all {
+		if err := f(); err != nil {
+			return err
+		}
 	}
-	return theirs()
+	return nil
 }

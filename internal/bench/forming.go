@@ -27,11 +27,11 @@ func formingCase(n int, exchange string, most float64, rivals bool) benchCase {
 		c.name += " with X25519 alone"
 	}
 	c.metrics = []metric{
-		{name: "CPU", unit: unitSeconds, peer: kindBare, mostRatio: most},
+		{name: "CPU", unit: unitSeconds, peer: kindBare, goal: atMost(most).ofPeer()},
 		{name: "time", unit: unitSeconds, peer: kindBare},
 	}
 	if rivals {
-		c.metrics = append(c.metrics, metric{name: "time", unit: unitSeconds, peer: "memberlist", mostRatio: 1})
+		c.metrics = append(c.metrics, metric{name: "time", unit: unitSeconds, peer: "memberlist", goal: atMost(1).ofPeer()})
 	}
 	c.run = func(ctx context.Context, round int) ([]reading, error) {
 		p, err := start(ctx, exchange)

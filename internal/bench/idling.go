@@ -10,7 +10,7 @@ import (
 func idlingCase(n, secs int) benchCase {
 	return benchCase{
 		name:    fmt.Sprintf("idling, %d nodes", n),
-		metrics: []metric{{name: "CPU of a node", unit: unitShare, most: 0.001}},
+		metrics: []metric{{name: "CPU of a node", unit: unitShare, goal: atMost(0.001)}},
 		run: func(ctx context.Context, _ int) ([]reading, error) {
 			nodes, err := startNodes(ctx, n, kindMesh)
 			if err != nil {

@@ -2,7 +2,8 @@
 // same: its mesh and its peers run in turn, several rounds, and what is printed
 // are medians, their spread and ratios.
 //
-//	go run . -rounds 5 -only 'forming|memory' -json results.json
+//	go run . -rounds 5 -only 'forming|memory' -json readings.json
+//	go run . -from readings.json -svg plot.svg
 //
 // What is measured, and how, is told in README.md.
 package main
@@ -34,36 +35,48 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 5, "how often to measure each workload")
 	only := flags.String("only", "", "measure only the workloads whose name matches this `pattern`")
+	smoke := flags.Bool("smoke", false, "small workloads, to see that everything can be measured")
+	from := flags.String("from", "", "measure nothing: report what -json has written to this `file`")
 	markdown := flags.String("md", "-", "write the table to this `file`; - is the standard output")
 	inJSON := flags.String("json", "", "write all readings to this `file`, too; - is the standard output")
-	smoke := flags.Bool("smoke", false, "small workloads, to see that everything can be measured")
+	svg := flags.String("svg", "", "draw the ratios and their goals into this `file`, too; - is the standard output")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *rounds < 1 {
-		return fmt.Errorf("-rounds is %d; want at least 1", *rounds)
-	}
-	pattern, err := regexp.Compile(*only)
+	r, err := readings(*from, *only, *rounds, *smoke)
 	if err != nil {
-		return fmt.Errorf("-only: %w", err)
+		return err
+	}
+	return errors.Join(write(*markdown, r.writeMarkdown), write(*inJSON, r.writeJSON), write(*svg, r.writeSVG))
+}
+
+// readings are those of a file, or, if it has no name, new ones.
+func readings(from, only string, rounds int, smoke bool) (*report, error) {
+	if from != "" {
+		return readReport(from)
+	}
+	if rounds < 1 {
+		return nil, fmt.Errorf("-rounds is %d; want at least 1", rounds)
+	}
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
 	}
 	s := fullSizes()
-	if *smoke {
+	if smoke {
 		s = smokeSizes()
 	}
 	chosen := slices.DeleteFunc(cases(s), func(c benchCase) bool { return !pattern.MatchString(c.name) })
 	if len(chosen) == 0 {
-		return fmt.Errorf("-only %q matches no workload", *only)
+		return nil, fmt.Errorf("-only %q matches no workload", only)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	results, err := measure(ctx, chosen, *rounds, func(line string) { fmt.Fprintln(os.Stderr, line) })
+	results, err := measure(ctx, chosen, rounds, func(line string) { fmt.Fprintln(os.Stderr, line) })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(
-		write(*markdown, func(w io.Writer) error { return writeMarkdown(w, results) }),
-		write(*inJSON, func(w io.Writer) error { return writeJSON(w, results) }))
+	return newReport(results, rounds), nil
 }
 
 // write has f write a file: none if the name is empty.

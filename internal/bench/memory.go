@@ -15,9 +15,9 @@ func memoryCase(n int) benchCase {
 	return benchCase{
 		name: fmt.Sprintf("memory of %d idle links", n),
 		metrics: []metric{
-			{name: "live, when fresh", unit: unitBytes, peer: kindBare, mostRatio: 1.1},
+			{name: "live, when fresh", unit: unitBytes, peer: kindBare, goal: atMost(1.1).ofPeer()},
 			{name: "held, when fresh", unit: unitBytes, peer: kindBare},
-			{name: "live, after 256 KiB each way", unit: unitBytes, peer: kindBare, mostRatio: 0.6},
+			{name: "live, after 256 KiB each way", unit: unitBytes, peer: kindBare, goal: atMost(0.6).ofPeer()},
 			{name: "held, after 256 KiB each way", unit: unitBytes, peer: kindBare},
 		},
 		run: func(ctx context.Context, round int) ([]reading, error) {

@@ -25,7 +25,7 @@ func noticingCase(n int, load bool, most float64) benchCase {
 	}
 	return benchCase{
 		name:    name,
-		metrics: []metric{{name: "time until the last knows", unit: unitSeconds, peer: kindBare, most: most}},
+		metrics: []metric{{name: "time until the last knows", unit: unitSeconds, peer: kindBare, goal: atMost(most)}},
 		run: func(ctx context.Context, round int) ([]reading, error) {
 			var ours, theirs time.Duration
 			err := inTurn(round,

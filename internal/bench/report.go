@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func summarize(values []float64) summary {
 type row struct {
 	Workload string `json:"workload"`
 	Metric   string `json:"metric"`
-	Unit     string `json:"unit"`
+	Unit     unit   `json:"unit"`
 
 	Ours   []float64 `json:"ours"` // by round
 	Peer   string    `json:"peer,omitempty"`
@@ -69,103 +70,91 @@ type row struct {
 	PeerSummary  *summary `json:"peer_summary,omitempty"`
 	RatioSummary *summary `json:"ratio_summary,omitempty"`
 
-	Most      float64 `json:"goal,omitempty"`
-	MostRatio float64 `json:"ratio_goal,omitempty"`
-	Reached   *bool   `json:"reached,omitempty"`
+	Goal    *goal `json:"goal,omitempty"`
+	Reached *bool `json:"reached,omitempty"`
 }
 
 func (r *result) row() row {
 	out := row{
-		Workload: r.workload, Metric: r.metric.name, Unit: string(r.metric.unit), Ours: r.ours,
+		Workload: r.workload, Metric: r.metric.name, Unit: r.metric.unit, Ours: r.ours,
 		Peer: r.metric.peer, Theirs: r.theirs, Summary: summarize(r.ours),
-		Most: r.metric.most, MostRatio: r.metric.mostRatio,
 	}
-	reached := true
+	reading := out.Summary.Median
 	if r.metric.peer != "" {
 		theirs, ratio := summarize(r.theirs), summarize(r.ratios())
 		out.PeerSummary, out.RatioSummary = &theirs, &ratio
-		reached = out.MostRatio == 0 || ratio.Median <= out.MostRatio
+		if r.metric.goal.OfPeer {
+			reading = ratio.Median
+		}
 	}
-	if out.Most > 0 {
-		reached = reached && out.Summary.Median <= out.Most
-	}
-	if out.Most > 0 || out.MostRatio > 0 {
-		out.Reached = &reached
+	if goal := r.metric.goal; goal.Sense != "" {
+		reached := goal.reached(reading)
+		out.Goal, out.Reached = &goal, &reached
 	}
 	return out
 }
 
-// writeJSON writes all that was measured.
-func writeJSON(w io.Writer, results []result) error {
-	report := struct {
-		Go   string `json:"go"`
-		OS   string `json:"os"`
-		Arch string `json:"arch"`
-		CPUs int    `json:"cpus"`
-		Rows []row  `json:"results"`
-	}{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
-	for _, r := range results {
-		report.Rows = append(report.Rows, r.row())
+// A report is what one run has measured, and on what.
+type report struct {
+	Go     string `json:"go"`
+	OS     string `json:"os"`
+	Arch   string `json:"arch"`
+	CPUs   int    `json:"cpus"`
+	Rounds int    `json:"rounds"`
+	Rows   []row  `json:"results"`
+}
+
+func newReport(results []result, rounds int) *report {
+	r := &report{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Rounds: rounds}
+	for _, x := range results {
+		r.Rows = append(r.Rows, x.row())
 	}
+	return r
+}
+
+// about says what the report is of.
+func (r *report) about() string {
+	return fmt.Sprintf("%s, %s/%s, %d CPUs, %d rounds", r.Go, r.OS, r.Arch, r.CPUs, r.Rounds)
+}
+
+// writeJSON writes all that was measured.
+func (r *report) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(report)
+	return e.Encode(r)
+}
+
+// readReport reads what writeJSON has written.
+func readReport(file string) (*report, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var r report
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &r, nil
 }
 
 // writeMarkdown writes a table of medians, with the least and the most.
-func writeMarkdown(w io.Writer, results []result) error {
+func (r *report) writeMarkdown(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s/%s, %d CPUs, %d rounds; median (min to max)\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), len(results[0].ours))
+	fmt.Fprintf(&b, "%s; median (min to max)\n\n", r.about())
 	b.WriteString("| work | measured | mesh | peer | ratio | goal | reached |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, r := range results {
-		row := r.row()
+	for _, row := range r.Rows {
 		peer, ratio, goal, reached := "", "", "", ""
 		if row.PeerSummary != nil {
-			peer = row.Peer + " " + r.metric.unit.spread(*row.PeerSummary)
+			peer = row.Peer + " " + row.Unit.spread(*row.PeerSummary)
 			ratio = unitRatio.spread(*row.RatioSummary)
 		}
-		switch {
-		case row.Most > 0:
-			goal = r.metric.unit.format(row.Most)
-		case row.MostRatio > 0:
-			goal = "ratio " + unitRatio.format(row.MostRatio)
-		}
-		if row.Reached != nil {
+		if row.Goal != nil {
+			goal = row.Goal.format(row.Unit)
 			reached = map[bool]string{true: "yes", false: "**no**"}[*row.Reached]
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n",
-			row.Workload, row.Metric, r.metric.unit.spread(row.Summary), peer, ratio, goal, reached)
+			row.Workload, row.Metric, row.Unit.spread(row.Summary), peer, ratio, goal, reached)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// A unit is what a metric is in.
-type unit string
-
-const (
-	unitSeconds unit = "s"
-	unitBytes   unit = "B"
-	unitShare   unit = "s/s" // seconds of CPU a second
-	unitRatio   unit = ""
-)
-
-// format writes a value with the prefix that suits it.
-func (u unit) format(v float64) string {
-	switch {
-	case u == unitRatio:
-		return fmt.Sprintf("%.2f", v)
-	case u == unitBytes:
-		return fmt.Sprintf("%.1f kB", v/1e3)
-	case u == unitShare:
-		return fmt.Sprintf("%.2f ms/s", v*1e3)
-	case v < 1:
-		return fmt.Sprintf("%.1f ms", v*1e3)
-	default:
-		return fmt.Sprintf("%.2f s", v)
-	}
-}
-
-func (u unit) spread(s summary) string {
-	return fmt.Sprintf("%s (%s to %s)", u.format(s.Median), u.format(s.Min), u.format(s.Max))
 }

@@ -36,11 +36,14 @@ func TestGoals(t *testing.T) {
 		want         string // what is said of the goal
 	}{
 		{"none", metric{peer: "x"}, []float64{9}, []float64{1}, "null"},
-		{"ratio reached", metric{peer: "x", mostRatio: 1.1}, []float64{11}, []float64{10}, "true"},
-		{"ratio missed", metric{peer: "x", mostRatio: 1.1}, []float64{12}, []float64{10}, "false"},
-		{"value reached", metric{most: 5}, []float64{4}, nil, "true"},
-		{"value missed beside a worse peer", metric{peer: "x", most: 5}, []float64{6}, []float64{9}, "false"},
-		{"median of ratios by round", metric{peer: "x", mostRatio: 1}, []float64{2, 30, 9}, []float64{1, 60, 18}, "true"},
+		{"ratio reached", metric{peer: "x", goal: atMost(1.1).ofPeer()}, []float64{11}, []float64{10}, "true"},
+		{"ratio missed", metric{peer: "x", goal: atMost(1.1).ofPeer()}, []float64{12}, []float64{10}, "false"},
+		{"value reached", metric{goal: atMost(5)}, []float64{4}, nil, "true"},
+		{"value missed beside a worse peer", metric{peer: "x", goal: atMost(5)}, []float64{6}, []float64{9}, "false"},
+		{"at least, reached", metric{peer: "x", goal: atLeast(8).ofPeer()}, []float64{80}, []float64{10}, "true"},
+		{"at least, missed", metric{peer: "x", goal: atLeast(8).ofPeer()}, []float64{79}, []float64{10}, "false"},
+		{"at most nothing", metric{goal: atMost(0)}, []float64{0}, nil, "true"},
+		{"median of ratios by round", metric{peer: "x", goal: atMost(1).ofPeer()}, []float64{2, 30, 9}, []float64{1, 60, 18}, "true"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,7 +79,7 @@ func TestMeasureInterleaves(t *testing.T) {
 		t.Errorf("ran %q, %v; want abab", got, err)
 	}
 	var b bytes.Buffer
-	if err := writeMarkdown(&b, results); err != nil || !strings.Contains(b.String(), "| a | m | 500.0 ms (0.0 ms to 1.00 s) |") {
+	if err := newReport(results, 2).writeMarkdown(&b); err != nil || !strings.Contains(b.String(), "| a | m | 500.0 ms (0.00 µs to 1.00 s) |") {
 		t.Errorf("%v; the table is\n%s", err, b.String())
 	}
 	if _, err := measure(t.Context(), []benchCase{one("bad")}, 2, func(string) {}); err == nil {
