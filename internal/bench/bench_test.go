@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestMain may be a child of the benchmarks.
@@ -73,6 +75,32 @@ func BenchmarkForming(b *testing.B) {
 				pairs := float64(b.N * n * (n - 1) / 2)
 				b.ReportMetric(sum.CPU.Seconds()*1e6/pairs, "cpu-µs/pair")
 				b.ReportMetric(sum.Wall.Seconds()/float64(b.N), "formed-s/op")
+			})
+		}
+	}
+}
+
+// BenchmarkOneWay has both sides in its own process, so that they can be
+// profiled. An iteration is as many messages as are sent in the workload's time.
+func BenchmarkOneWay(b *testing.B) {
+	for _, kind := range []string{kindMesh, kindFloor} {
+		for _, size := range []int{64, kib, 64 * kib} {
+			b.Run(strings.ReplaceAll(kind+"/"+sizeName(size), " ", "_"), func(b *testing.B) {
+				var from, to Talk
+				at := TalkArgs{Kind: kind}
+				if err := errors.Join(to.Listen(at, &at.Addr), from.Dial(at, nil)); err != nil {
+					b.Fatal(err)
+				}
+				var sent Sent
+				var wall, arrived time.Duration
+				for b.Loop() {
+					args := FloodArgs{Size: size, Senders: 1, For: fullSizes().talk}
+					if err := errors.Join(from.Flood(args, &sent), to.Arrived(sent.Total, &arrived)); err != nil {
+						b.Fatal(err)
+					}
+					wall += arrived - sent.Began
+				}
+				b.ReportMetric(float64(sent.Total)/wall.Seconds(), "messages/s")
 			})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // A benchCase is one workload, and what it is compared with.
@@ -36,12 +37,17 @@ type sizes struct {
 	nodes    int   // processes of noticing and idling
 	idleSecs int
 	links    int // of memory
+
+	talk  time.Duration // how long each kind of talking is measured
+	mixed time.Duration // and how long small beside large
+	casts int           // messages that are broadcast
 }
 
 // fullSizes are those that the goals are about.
 func fullSizes() sizes {
 	return sizes{
 		forming: []int{50, 100, 140}, rivals: 50, nodes: 20, idleSecs: 20, links: 1000,
+		talk: 2 * time.Second, mixed: 5 * time.Second, casts: 500,
 	}
 }
 
@@ -49,6 +55,7 @@ func fullSizes() sizes {
 func smokeSizes() sizes {
 	return sizes{
 		forming: []int{8}, rivals: 8, nodes: 4, idleSecs: 2, links: 50,
+		talk: 50 * time.Millisecond, mixed: 300 * time.Millisecond, casts: 20,
 	}
 }
 
@@ -64,7 +71,7 @@ func cases(s sizes) []benchCase {
 		noticingCase(s.nodes, false, 0.005), noticingCase(s.nodes, true, 0.020),
 		idlingCase(s.nodes, s.idleSecs),
 		memoryCase(s.links))
-	return all
+	return append(all, talkingCases(s)...)
 }
 
 // measure runs the cases in turn, so many rounds, and says what it does.

@@ -80,7 +80,7 @@ func (m *moment) wait(ctx context.Context) (time.Duration, error) {
 	case <-m.happened:
 		return m.at, m.err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("waiting for the end of a link: %w", context.Cause(ctx))
+		return 0, fmt.Errorf("waiting for something to happen: %w", context.Cause(ctx))
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 // endpoint. Its methods are called one at a time, but for Down.
 type Node struct {
 	end endpoint
+
+	// Of broadcasts: how many this node has made, and to which others answer.
+	casts uint64
+	acks  chan uint64
 }
 
 // Open opens an endpoint of a kind, and returns its address.

@@ -29,7 +29,7 @@ func serveParent() (child bool, err error) {
 		return true, err
 	}
 	s := rpc.NewServer()
-	if err := errors.Join(s.Register(&Forming{}), s.Register(&Node{}), s.Register(&Links{})); err != nil {
+	if err := errors.Join(s.Register(&Forming{}), s.Register(&Node{}), s.Register(&Links{}), s.Register(&Talk{})); err != nil {
 		return true, err
 	}
 	s.ServeConn(stdio{os.Stdin, os.Stdout})
