@@ -45,20 +45,30 @@ func scaled(d time.Duration) time.Duration {
 }
 
 // childEnv makes the test binary a node: it says its address, reads those of
-// the others, links with them, and says what its peers do. Its value is the
-// heartbeat.
-const childEnv = "PROCESSES_TEST_HEARTBEAT"
+// the others, links with them, and says what its peers do. If its value is
+// childTalks, it talks with them as well; else that is the heartbeat.
+const (
+	childEnv   = "PROCESSES_TEST_CHILD"
+	childTalks = "talks"
+)
 
 // runChild reports whether this process is a child, which has ended then.
 func runChild() bool {
-	heartbeat, err := time.ParseDuration(os.Getenv(childEnv))
-	if err != nil {
+	how := os.Getenv(childEnv)
+	if how == "" {
 		return false
 	}
-	m, err := mesh.Listen(mesh.Config{
-		Secrets: []string{"correct horse battery staple"}, Bind: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
-		Heartbeat: heartbeat, DownAfter: 2 * heartbeat, // as by default
-	})
+	cfg := config()
+	if d, err := time.ParseDuration(how); err == nil {
+		cfg.Heartbeat, cfg.DownAfter = d, 2*d // as by default
+	}
+	m, err := mesh.Listen(cfg)
+	if err == nil && how == childTalks {
+		var t *talker
+		if t, err = newTalker(m); err == nil {
+			t.talk()
+		}
+	}
 	if err != nil {
 		fmt.Println("error", err)
 		return true
@@ -86,21 +96,30 @@ func runChild() bool {
 	return true
 }
 
+func config() mesh.Config {
+	return mesh.Config{
+		Secrets: []string{"correct horse battery staple"}, Bind: "127.0.0.1:0",
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
 // A child is a node in a process of its own.
 type child struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	node string
+	kill func() // and waits for its end
 
 	mu    sync.Mutex
 	lines []string
 	said  signal.Signal
 }
 
-func startChild(t *testing.T) *child {
+// startChild starts a node, which ends with the test. How it behaves, childEnv says.
+func startChild(t *testing.T, how string) *child {
 	t.Helper()
 	c := &child{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+scaled(heartbeat).String())
+	c.cmd.Env = append(os.Environ(), childEnv+"="+how)
 	c.in, _ = c.cmd.StdinPipe()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -119,11 +138,12 @@ func startChild(t *testing.T) *child {
 			c.said.Ring()
 		}
 	}()
-	t.Cleanup(func() {
+	c.kill = sync.OnceFunc(func() {
 		_ = c.cmd.Process.Kill()
 		<-read
 		_ = c.cmd.Wait()
 	})
+	t.Cleanup(c.kill)
 	c.waitFor(t, "says its address", func(lines []string) bool { return len(lines) > 0 })
 	c.node = strings.TrimPrefix(c.lines[0], "self ")
 	return c
