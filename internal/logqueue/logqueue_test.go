@@ -64,7 +64,7 @@ func TestNeverWaitsForTheHandler(t *testing.T) {
 				t.Fatal(err)
 			}
 			left += more
-		} else if want := fmt.Sprint("line number=", written); text != want {
+		} else if want := fmt.Sprint("line number=", written+left); text != want {
 			t.Fatalf("got %q, want %q", text, want)
 		} else {
 			written++
@@ -72,6 +72,24 @@ func TestNeverWaitsForTheHandler(t *testing.T) {
 	}
 	if left == 0 || written+left != lines {
 		t.Errorf("%d lines are written and %d left out, of %d", written, left, lines)
+	}
+}
+
+// TestDebugLinesPushOutNoOther: they may be ones that the handler doesn't want.
+func TestDebugLinesPushOutNoOther(t *testing.T) {
+	var out bytes.Buffer
+	var wait []func()
+	to := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: noTime}))
+	log := logqueue.New(to, func(write func()) { wait = append(wait, write) })
+	for range 3000 {
+		log.Debug("tick")
+	}
+	log.Warn("important")
+	for _, write := range wait {
+		write()
+	}
+	if want := "level=WARN msg=important\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
 
