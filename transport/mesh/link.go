@@ -183,13 +183,15 @@ func (l *link) over() bool {
 // as long as a message.
 func (l *link) limit(t frameType) (limit int, known bool) {
 	switch t {
-	case frameBegin, frameLast, framePing, framePong, frameChallenge:
+	case frameBegin, frameLast, framePing, framePong, frameChallenge, frameDigest:
 		limit, _ = fixedSize(t)
 		return limit, true
 	case frameClose:
 		return maxRefuse, true
 	case framePeers:
 		return maxClaimsFrame, true
+	case frameMeta:
+		return maxHello, true
 	case frameReproof:
 		return maxSecrets * proofSize, true
 	case frameMessage:
@@ -205,7 +207,7 @@ func (l *link) handle(t frameType, payload []byte) error {
 	if size, fixed := fixedSize(t); fixed && len(payload) != size {
 		return fmt.Errorf("%w: type %d with %d bytes, want %d", errMalformed, t, len(payload), size)
 	}
-	if (t == frameMessage || t == framePeers) && (!l.opened || l.shutting) {
+	if (t == frameMessage || t == framePeers || t == frameDigest || t == frameMeta) && (!l.opened || l.shutting) {
 		return fmt.Errorf("%w: type %d before begin, or after last", errMalformed, t)
 	}
 	switch t {
@@ -225,6 +227,10 @@ func (l *link) handle(t frameType, payload []byte) error {
 		l.m.lastReceived(l)
 	case framePeers:
 		return l.m.learn(l.peer, payload)
+	case frameDigest:
+		l.m.digestReceived(l.peer, digest(payload))
+	case frameMeta:
+		return l.m.metaReceived(l.peer, payload)
 	case frameChallenge:
 		l.m.proveAgain(l, payload)
 	case frameReproof:

@@ -50,6 +50,7 @@ type vectors struct {
 		Hex    hexed
 		Hello  *helloVector
 		Claims []claimVector
+		Meta   map[string]string
 	}
 	Refused []struct {
 		What, Why string
@@ -104,6 +105,8 @@ type frameVector struct {
 	Proofs              []hexed
 	Data                hexed
 	Claims              []claimVector
+	Instances           []hexed
+	Meta                map[string]string
 }
 
 func readVectors(t *testing.T) (v vectors) {
@@ -200,9 +203,21 @@ func (v *frameVector) encode() []byte {
 		return appendFrame(nil, v.Type, v.Own, v.Other, []byte(v.Service))
 	case frameMessage:
 		return appendMessage(nil, v.Subject, v.Data)
+	case frameDigest:
+		d := v.digest()
+		return appendFrame(nil, v.Type, d[:])
+	case frameMeta:
+		return appendFrame(nil, v.Type, appendMeta(nil, v.Meta))
 	default: // welcome and last are empty
 		return appendFrame(nil, v.Type)
 	}
+}
+
+func (v *frameVector) digest() (d digest) {
+	for _, id := range v.Instances {
+		d.toggle(instanceID(id))
+	}
+	return d
 }
 
 // decode checks what a frame's payload is read as.
@@ -236,6 +251,11 @@ func (v *frameVector) decode(t *testing.T, payload []byte) {
 		var subject, data []byte
 		subject, data, err = decodeMessage(payload)
 		got = [2]string{string(subject), string(data)}
+	case frameDigest:
+		got, want = digest(payload), v.digest()
+	case frameMeta:
+		want = v.Meta
+		got, err = decodeMeta(payload)
 	default: // nothing to take apart
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -273,10 +293,14 @@ func TestVectorsOfOddPayloads(t *testing.T) {
 		t.Run("accepted: "+a.Why, func(t *testing.T) {
 			var got, want any
 			var err error
-			if a.Hello != nil {
+			switch {
+			case a.Hello != nil:
 				want = a.Hello.hello()
 				got, err = decodeHello(a.Hex)
-			} else {
+			case a.Meta != nil:
+				want = a.Meta
+				got, err = decodeMeta(a.Hex)
+			default:
 				want = claimsOf(a.Claims)
 				got, err = decodeClaims(a.Hex)
 			}
@@ -288,6 +312,7 @@ func TestVectorsOfOddPayloads(t *testing.T) {
 	decoders := map[string]func([]byte) error{
 		"hello":   func(b []byte) error { _, err := decodeHello(b); return err },
 		"claims":  func(b []byte) error { _, err := decodeClaims(b); return err },
+		"meta":    func(b []byte) error { _, err := decodeMeta(b); return err },
 		"message": func(b []byte) error { _, _, err := decodeMessage(b); return err },
 		"reason":  func(b []byte) error { _, _, err := decodeReason(b); return err },
 	}

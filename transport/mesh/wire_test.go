@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -164,6 +165,24 @@ func FuzzDecodeClaims(f *testing.F) {
 	})
 }
 
+func FuzzDecodeMeta(f *testing.F) {
+	f.Add(appendMeta(nil, nil))
+	f.Add(appendMeta(nil, map[string]string{"zone": "b", "": "empty key", "version": ""}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		meta, err := decodeMeta(b)
+		if err != nil {
+			if !errors.Is(err, ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := decodeMeta(appendMeta(nil, meta))
+		if err != nil || !maps.Equal(again, meta) {
+			t.Fatalf("%q come back as %q, %v", meta, again, err)
+		}
+	})
+}
+
 func FuzzDecodeBegin(f *testing.F) {
 	f.Add(encodeBegin(linkID{1, 2}, 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -210,6 +229,7 @@ func FuzzLink(f *testing.F) {
 	f.Add(slices.Concat(begin, appendFrame(nil, framePong, make([]byte, pingSize)), appendFrame(nil, frameClose, encodeReason(CodeLeft, "bye"))))
 	f.Add(slices.Concat(ping, appendFrame(nil, frameChallenge, make([]byte, nonceSize)), appendFrame(nil, frameReproof, make([]byte, 2*proofSize))))
 	f.Add(slices.Concat(begin, appendFrame(nil, framePeers, encodeClaims([]claim{{true, instance(1), []string{"10.0.0.1:1"}}})[0])))
+	f.Add(slices.Concat(begin, appendFrame(nil, frameDigest, make([]byte, 16)), appendFrame(nil, frameMeta, appendMeta(nil, map[string]string{"k": "v"}))))
 	f.Add(slices.Concat(appendFrame(nil, 200, []byte("of a newer version")), appendFrame(nil, frameBegin, encodeBegin(linkID{9}, 1))))
 	m, err := listenOn(newFakeNet().host(hostIP(1)), quiet(Config{
 		Insecure: true, Bind: "10.0.0.1:4370", Resolver: names{},
@@ -221,7 +241,7 @@ func FuzzLink(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = m.Close() })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := &hello{node: "10.0.0.2:4370", addrs: []string{"10.0.0.2:4370"}, features: featurePeers}
+		h := &hello{node: "10.0.0.2:4370", addrs: []string{"10.0.0.2:4370"}, features: featurePeers | featureDigest | featureMeta}
 		// Of either order, so that each side decides in turn.
 		binary.BigEndian.PutUint32(h.instance[:], uint32(len(b))<<31|1)
 		ours, theirs := net.Pipe()
@@ -244,7 +264,7 @@ func FuzzLink(f *testing.F) {
 		until(t, m, "the link is gone", func() bool {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers) == 0
+			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers) == 0 && m.accord.own == digest(m.self.instance)
 		})
 	})
 }
