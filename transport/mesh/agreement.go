@@ -88,7 +88,7 @@ func (a *accord) compare(now time.Duration, seen gaps, differ []transport.Node) 
 	slices.SortFunc(apart, func(x, y transport.Pair) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
 	a.compared, a.seen, a.apart = now, seen, apart
 	switch {
-	case a.told == nil && now-a.since < a.grace:
+	case a.told == nil && (a.grace < 0 || now-a.since < a.grace):
 		return nil
 	case a.told != nil && slices.Equal(a.told.Apart, apart) && slices.Equal(a.told.Differ, differ):
 		return nil

@@ -193,6 +193,34 @@ func TestDivergenceChanges(t *testing.T) {
 	})
 }
 
+// TestAMeshThatIsNotFull: without peer exchange, nodes are told apart and not
+// pairs; and where it is meant, nobody is told.
+func TestAMeshThatIsNotFull(t *testing.T) {
+	for _, after := range []time.Duration{0, 2 * defaultHeartbeat, -1} {
+		t.Run(fmt.Sprint("after ", after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newFakeNet()
+				meshes := net.listenAll(t, 3, func(c *Config) { c.NoPeerExchange, c.DivergedAfter = true, after })
+				connect(t, meshes[0], meshes[1])
+				connect(t, meshes[2], meshes[1])
+				events := meshes[1].Events(t.Context())
+				time.Sleep(defaultHeartbeat)
+				if a := meshes[1].Agreement(); !slices.Equal(a.Differ, selves(meshes, 1)) {
+					t.Errorf("it knows %+v", a)
+				}
+				time.Sleep(time.Minute)
+				want := []Event{Diverged{Differ: selves(meshes, 1)}}
+				if after < 0 {
+					want = nil
+				}
+				if got := agreements(events); !reflect.DeepEqual(got, want) {
+					t.Errorf("it tells %+v, want %+v", got, want)
+				}
+			})
+		})
+	}
+}
+
 // TestOldPeersCountNeitherWay: peers that don't know of digests get none, and
 // don't keep the others from agreeing.
 func TestOldPeersCountNeitherWay(t *testing.T) {

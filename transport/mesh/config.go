@@ -146,7 +146,8 @@ type Config struct {
 	// DivergedAfter is for how long this node and its peers may disagree about
 	// who is linked with whom before [Diverged] tells of it. While a partition
 	// heals, lost peers are dialled at least every 30 seconds. Zero means 30
-	// seconds, or twice Heartbeat if that is longer; at least twice Heartbeat.
+	// seconds, or twice Heartbeat if that is longer; negative means never, for a
+	// mesh in which not all nodes are to be linked; else at least twice Heartbeat.
 	DivergedAfter time.Duration
 
 	// MaxMessage is the most bytes that one message may have, sent or
@@ -281,7 +282,7 @@ func (c *Config) checkNumbers() error {
 	return errors.Join(
 		atLeast("Heartbeat", c.Heartbeat, least, c.Heartbeat >= least),
 		atLeast("DownAfter", c.DownAfter, 2*c.Heartbeat, c.DownAfter >= 2*c.Heartbeat),
-		atLeast("DivergedAfter", c.DivergedAfter, 2*c.Heartbeat, c.DivergedAfter >= 2*c.Heartbeat),
+		atLeast("DivergedAfter", c.DivergedAfter, 2*c.Heartbeat, c.DivergedAfter < 0 || c.DivergedAfter >= 2*c.Heartbeat),
 		atLeast("HandshakeTimeout", c.HandshakeTimeout, least, c.HandshakeTimeout >= least),
 		atLeast("MaxHandshakes", c.MaxHandshakes, 1, c.MaxHandshakes >= 1),
 		atLeast("MaxPeers", c.MaxPeers, 1, c.MaxPeers >= 1),

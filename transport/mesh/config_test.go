@@ -20,6 +20,8 @@ func TestBadConfig(t *testing.T) {
 		{"template", Config{Insecure: true, Bind: "{{ nonsense }}"}, "not a go-sockaddr template"},
 		{"advertise", Config{Insecure: true, Bind: "127.0.0.1:0", Advertise: "a b c:x"}, "Config.Advertise"},
 		{"heartbeat", Config{Insecure: true, Heartbeat: -1}, "Config.Heartbeat is -1ns; want at least 10ms"},
+		{"diverged", Config{Insecure: true, DivergedAfter: defaultHeartbeat}, "Config.DivergedAfter is 5s; want at least 10s"},
+		{"meta", Config{Insecure: true, Meta: map[string]string{"k": strings.Repeat("v", maxMeta)}}, "Config.Meta has 16389 bytes; want at most 16384"},
 		{"name", Config{Insecure: true, Bind: "127.0.0.1:0", Name: "a b"}, "Config.Name"},
 	}
 	for _, tt := range tests {
