@@ -20,6 +20,9 @@ import (
 //     the mesh), all that are linked have agreed for a heartbeat: 5 seconds unless
 //     mesh.Config.Heartbeat says otherwise. A node alone agrees with itself.
 //
+// Nodes that aren't meant to be linked all with each other never agree, and in a mesh
+// without peer exchange that is a matter of what their topologies want.
+//
 // It says what was so at one moment: nodes may come and go right after. Its error
 // is a [NotConvergedError], which names what is missing and wraps the cause of
 // ctx, or [ErrStopped]. It may be called from any goroutine, hooks included, but
