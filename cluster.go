@@ -19,6 +19,12 @@
 // reached delays no other. This node is never connected to itself. The tests
 // named TestRule state all of these rules.
 //
+// # Who sees whom
+//
+// [Supervisor.WaitNodes] waits for a number of nodes, [Supervisor.WaitConverged]
+// until the cluster is as whole as it gets. When nodes keep disagreeing about who
+// is linked with whom, the event [Diverged] names the pairs that aren't.
+//
 // # Concurrency
 //
 // All exported functions and methods may be called from any goroutine, hooks

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/libcluster-go/cluster/internal/logqueue"
+	"github.com/libcluster-go/cluster/transport"
 )
 
 // Causes of a [NodeDisconnected].
@@ -28,15 +30,20 @@ var errUnlisted = fmt.Errorf("%w: it was connected, and then not listed by that 
 
 // An Event is one of [Snapshot], [NodeConnected], [ConnectFailed],
 // [NodeDisconnected], [DisconnectFailed], [StrategyFailed], [StrategyRestarted],
-// [StrategyEnded] and [Lagged]. In all of them Topology is the first one that
-// wants the node; it is empty where none does, as when the other side dialled.
+// [StrategyEnded], [Diverged], [Converged] and [Lagged]. In all of them Topology is
+// the first one that wants the node; it is empty where none does, as when the
+// other side dialled.
 // All subscribers get the same event, so what it holds must not be changed.
 type Event interface{ event() }
 
 type (
 	// Snapshot tells the nodes that are linked: the first event, the one after
-	// Lagged, and one when a transport is no longer used.
-	Snapshot struct{ Nodes []Node }
+	// Lagged, and one when a transport is no longer used. Diverged are the last
+	// such events, one for each transport, after which no Converged has come.
+	Snapshot struct {
+		Nodes    []Node
+		Diverged []Diverged
+	}
 
 	// NodeConnected tells that a node is linked. Duration is how long
 	// connecting took; zero if this node didn't.
@@ -91,6 +98,23 @@ type (
 	// StrategyEnded tells that Run returned nil: what it found stays wanted.
 	StrategyEnded struct{ Topology string }
 
+	// Diverged tells that the nodes of a transport that compares them (as the
+	// mesh does, after mesh.Config.DivergedAfter) keep disagreeing about who is
+	// linked with whom. It comes again when what it names has changed.
+	Diverged struct {
+		// Self is this node on that transport.
+		Self Node
+		// Apart are the pairs of nodes that aren't linked with each other, this
+		// node's own included, in order, as far as that is known and within
+		// the transport's bounds: 64 of a mesh.
+		Apart []transport.Pair
+		// Differ are the linked nodes that see others than this one does.
+		Differ []Node
+	}
+
+	// Converged tells that what Diverged has told is over: the nodes agree.
+	Converged struct{ Self Node }
+
 	// Lagged tells that the reader was too slow and missed N events; a Snapshot
 	// follows.
 	Lagged struct{ N int }
@@ -104,6 +128,8 @@ func (DisconnectFailed) event()  {}
 func (StrategyFailed) event()    {}
 func (StrategyRestarted) event() {}
 func (StrategyEnded) event()     {}
+func (Diverged) event()          {}
+func (Converged) event()         {}
 func (Lagged) event()            {}
 
 // eventQueue is how many events a slow subscriber may be behind.
@@ -134,6 +160,10 @@ func (s *Supervisor) count(e Event) {
 		if s.told[e.Node]--; s.told[e.Node] <= 0 {
 			delete(s.told, e.Node)
 		}
+	case Diverged:
+		s.diverged[e.Self] = e
+	case Converged:
+		delete(s.diverged, e.Self)
 	}
 }
 
@@ -141,25 +171,37 @@ func (s *Supervisor) count(e Event) {
 // has noticed since its last step counts too, and nobody else will tell it.
 func (s *Supervisor) forget(g *group) {
 	events, links := g.rest()
-	if len(events)+len(links) == 0 {
-		return
-	}
-	var left []Node
+	_, self := g.current()
+	var left Event
 	s.hub.Publish(func() {
+		_, diverged := s.diverged[self]
+		if len(events)+len(links) == 0 && !diverged {
+			return
+		}
 		for _, e := range events {
 			s.count(e)
 		}
 		for _, n := range links {
 			s.count(NodeDisconnected{Node: n})
 		}
-		left = slices.Sorted(maps.Keys(s.told))
+		s.count(Converged{Self: self})
+		left = s.snapshot()
 	})
-	s.hub.Publish(nil, Snapshot{Nodes: left})
-	s.changed.Ring()
+	if left != nil {
+		s.hub.Publish(nil, left)
+		s.changed.Ring()
+	}
 }
 
 // snapshot is called under the hub's lock.
-func (s *Supervisor) snapshot() Event { return Snapshot{Nodes: slices.Sorted(maps.Keys(s.told))} }
+func (s *Supervisor) snapshot() Event {
+	return Snapshot{Nodes: slices.Sorted(maps.Keys(s.told)), Diverged: s.allDiverged()}
+}
+
+// allDiverged is called under the hub's lock.
+func (s *Supervisor) allDiverged() []Diverged {
+	return slices.SortedFunc(maps.Values(s.diverged), func(a, b Diverged) int { return cmp.Compare(a.Self, b.Self) })
+}
 
 // newLog returns the logger for what the supervisor itself has to say: it may
 // be used on a loop and under a lock, since the user's handler runs elsewhere.
@@ -172,7 +214,8 @@ func (s *Supervisor) newLog() *slog.Logger {
 	})
 }
 
-// logEvent logs transitions, not repetitions.
+// logEvent logs transitions, not repetitions. That nodes disagree, the transport
+// that has found it out logs.
 func logEvent(log *slog.Logger, e Event) {
 	switch e := e.(type) {
 	case NodeConnected:

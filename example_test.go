@@ -40,6 +40,32 @@ func ExampleStart() {
 	// <nil>
 }
 
+// WaitConverged waits for all that can be reached, and agree on who is there;
+// web3 isn't running.
+func ExampleSupervisor_WaitConverged() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	network := memory.New()
+	web1, _ := network.Join("web1:4370")
+	_, _ = network.Join("web2:4370")
+
+	sup, err := cluster.Start(ctx, []cluster.Topology{{
+		Name:     "web",
+		Strategy: static.Strategy{Hosts: []string{"web1:4370", "web2:4370", "web3:4370"}},
+	}}, cluster.WithTransport(web1))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := sup.WaitConverged(ctx); err != nil {
+		fmt.Println(err) // names what is missing, and why
+	}
+	fmt.Println(sup.Nodes())
+	sup.Stop()
+	_ = sup.Wait()
+	// Output: [web2:4370]
+}
+
 // What is wrong is said before anything runs.
 func ExampleStart_mistake() {
 	_, err := cluster.Start(context.Background(), []cluster.Topology{{

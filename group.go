@@ -81,6 +81,7 @@ func (g *group) loop() {
 		idle := g.core.idle()
 		g.mu.Unlock()
 		g.carryOut(fx)
+		g.sup.changed.Ring()
 		if idle && g.sup.dropGroup(g) {
 			return
 		}
@@ -245,6 +246,9 @@ func (g *group) ask(ctx context.Context, t Transport, l listing, answer *listed)
 		}
 	}
 	canonical()
+	if a, ok := t.(transport.Agreer); ok {
+		answer.self, answer.agreement = self, a.Agreement()
+	}
 	if d, ok := t.(transport.Departer); ok {
 		for _, n := range l.links {
 			if !seen[n] && d.Departed(n) {

@@ -132,6 +132,9 @@ type listed struct {
 	canon    map[Node][]Node // by target
 	departed map[Node]bool   // of the links that were asked about
 	err      error
+
+	self      Node // on the transport; empty if it doesn't compare nodes
+	agreement transport.Agreement
 }
 
 // listEnded takes the transport's answer. What has been connected or cut since
@@ -148,6 +151,7 @@ func (c *core) listEnded(now time.Time, answer listed) {
 		return
 	}
 	c.listFailures, c.heard = 0, answer.seq
+	c.compare(answer)
 	present := make(map[Node]bool, len(answer.nodes))
 	for _, n := range answer.nodes {
 		present[n] = true

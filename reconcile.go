@@ -47,7 +47,8 @@ type core struct {
 	listAgain    bool // the links have changed since it was begun
 	listNext     time.Time
 	listErr      error
-	listFailures int // since it was last answered
+	listFailures int       // since it was last answered
+	diverged     *Diverged // that was told and isn't over
 
 	events []Event // for step to hand over
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libcluster-go/cluster/transport"
 	"github.com/libcluster-go/cluster/transport/memory"
 )
 
@@ -86,6 +87,7 @@ func TestRule10_HooksMayCallEverything(t *testing.T) {
 			sup.Events(ctx)
 			cancel()
 			_ = sup.WaitNodes(ctx, 99)
+			_ = sup.WaitConverged(ctx)
 		}
 		f := &funcs{fail: func(op string, _ Node) error { everything(op); return nil }}
 		poll := Poll(time.Second, func(context.Context) ([]Node, error) {
@@ -253,6 +255,11 @@ func (n *nosy) Notify(ctx context.Context) <-chan struct{} {
 	return n.Transport.Notify(ctx)
 }
 
+func (n *nosy) Agreement() transport.Agreement {
+	n.ask("Agreement")
+	return transport.Agreement{Agreed: true}
+}
+
 func (n *nosy) Validate() error { n.ask("Validate"); return nil }
 
 func (n *nosy) Equal(s Strategy) bool { n.ask("Equal"); return s == Strategy(n) }
@@ -280,7 +287,10 @@ func TestRule10_AllUserCodeMayCallEverything(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			s.Events(ctx)
-			_ = s.WaitNodes(ctx, 99)              // takes its time
+			_ = s.WaitNodes(ctx, 99) // takes its time
+			if what != "Agreement" {
+				_ = s.WaitConverged(ctx)
+			}
 			if busy.CompareAndSwap(false, true) { // for Apply calls some of these
 				_ = s.Apply(topologies)
 				busy.Store(false)
@@ -306,7 +316,7 @@ func TestRule10_AllUserCodeMayCallEverything(t *testing.T) {
 			t.Error(err)
 		}
 		for _, what := range []string{
-			"Self", "Connect", "Disconnect", "ListNodes", "Canonical", "Departed", "Notify", "Validate", "Equal", "Run", "log",
+			"Self", "Connect", "Disconnect", "ListNodes", "Canonical", "Departed", "Notify", "Agreement", "Validate", "Equal", "Run", "log",
 		} {
 			if _, ok := called.Load(what); !ok {
 				t.Errorf("%s was not called", what)

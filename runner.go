@@ -28,6 +28,7 @@ type runner struct {
 	roster   *Roster
 	endRun   context.CancelFunc
 	fresh    bool // the strategy has not been run yet
+	heard    bool // it has said something: an answer, a failure or its end
 
 	state       State
 	lastSuccess time.Time
@@ -57,7 +58,7 @@ func (r *runner) change(t Topology, g *group) {
 		r.group, r.wants = g, newWants(r.name)
 		g.update(func(c *core, _ time.Time) { c.wants = append(c.wants, r.wants) })
 	}
-	r.topology, r.fresh = t, true
+	r.topology, r.fresh, r.heard = t, true, false
 	if r.endRun != nil {
 		r.endRun()
 	}
@@ -170,11 +171,13 @@ func (r *runner) take(g *group, w *wants, c Change) (after func()) {
 	if c.Kind == Failed {
 		return r.noteFailure(c.Err, StateFailing)
 	}
+	defer r.sup.changed.Ring()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = true
 	if c.Kind == Removed {
 		return nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	failures := r.failures
 	r.lastSuccess, r.failures, r.state = time.Now(), 0, StateRunning
 	if failures == 0 {
@@ -189,6 +192,7 @@ func (r *runner) noteFailure(err error, state State) (after func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures++
+	r.heard = true
 	r.lastFailure, r.lastError, r.state = time.Now(), err, state
 	e := StrategyFailed{Topology: r.name, Failures: r.failures, Err: err}
 	return func() { r.sup.publish(e) }
@@ -207,7 +211,7 @@ func (r *runner) failed(err error) bool {
 // ended notes that Run has returned nil. It reports false if there is another
 // strategy by now.
 func (r *runner) ended() bool {
-	if !r.note(func(w *wants) { w.ended, r.state = true, StateEnded }) {
+	if !r.note(func(w *wants) { w.ended, r.state, r.heard = true, StateEnded, true }) {
 		return false
 	}
 	r.sup.publish(StrategyEnded{Topology: r.name})
@@ -239,7 +243,7 @@ func (r *runner) status() TopologyStatus {
 	return TopologyStatus{
 		Name: r.name, Strategy: strategyName(r.topology.Strategy), State: r.state,
 		LastSuccess: r.lastSuccess, LastFailure: r.lastFailure, LastError: r.lastError, Failures: r.failures,
-		ListError: r.group.core.listErr, Nodes: r.group.core.nodeStatuses(r.wants),
+		ListError: r.group.core.listErr, Isolated: r.group.core.isolated(r.wants), Nodes: r.group.core.nodeStatuses(r.wants),
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 type Status struct {
 	// Topologies are in the order in which Start or Apply had them.
 	Topologies []TopologyStatus
+	// Diverged are the transports whose nodes keep disagreeing about who is
+	// linked with whom: the last such event of each that isn't over.
+	Diverged []Diverged
 }
 
 // A State says what a topology's strategy is doing.
@@ -47,6 +50,10 @@ type TopologyStatus struct {
 	// ListError is what ListNodes returned, if it failed the last time: until
 	// it answers again, what is linked is as it was.
 	ListError error
+	// Isolated is true while nothing is linked on the transport, however it was
+	// found, though the topology names other nodes that it wants linked: from
+	// its first answer until the first link, and after the loss of the last.
+	Isolated bool
 	// Nodes are those that the topology has heard of, in order.
 	Nodes []NodeStatus
 }
@@ -112,6 +119,7 @@ func (s *Supervisor) Status() Status {
 	for _, r := range runners {
 		st.Topologies = append(st.Topologies, r.status())
 	}
+	s.hub.Publish(func() { st.Diverged = s.allDiverged() })
 	return st
 }
 

@@ -26,12 +26,16 @@ type Supervisor struct {
 	ctx     context.Context //nolint:containedctx // ends with the supervisor
 	cancel  context.CancelFunc
 	hub     *feed.Hub[Event]
-	told    map[Node]int // nodes that are linked; the hub's lock guards it
 	changed signal.Signal
-	calls   calls
-	work    sync.WaitGroup
-	done    chan struct{}
-	err     error // before done is closed
+
+	// The hub's lock guards these.
+	told     map[Node]int      // nodes that are linked
+	diverged map[Node]Diverged // by this node's name on the transport
+
+	calls calls
+	work  sync.WaitGroup
+	done  chan struct{}
+	err   error // before done is closed
 
 	making sync.Mutex // while a mesh is made
 
@@ -44,7 +48,7 @@ type Supervisor struct {
 }
 
 func start(ctx context.Context, topologies []Topology, o options) (*Supervisor, error) {
-	s := &Supervisor{opts: o, told: map[Node]int{}, groups: map[any]*group{}, done: make(chan struct{})}
+	s := &Supervisor{opts: o, told: map[Node]int{}, diverged: map[Node]Diverged{}, groups: map[any]*group{}, done: make(chan struct{})}
 	s.hub = feed.New(eventQueue, s.snapshot, func(n int) Event { return Lagged{N: n} })
 	s.log = s.newLog()
 	s.ctx, s.cancel = context.WithCancel(ctx)

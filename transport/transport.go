@@ -4,8 +4,8 @@
 //
 // The default transport is package mesh; package memory is one for tests. A
 // transport of one's own implements [Transport], and, where it can, the
-// companions [Canonicalizer], [Notifier], [Departer] and [Forgetter], which make
-// healing faster and counting exact:
+// companions [Canonicalizer], [Notifier], [Departer], [Forgetter] and [Agreer], which
+// make healing faster, counting exact and a partition visible:
 //
 //	type wires struct{ … }
 //

@@ -7,6 +7,9 @@
 //	_ = a.Connect(ctx, "b:1") // now each lists the other
 //	net.Cut("a:1", "b:1")     // now neither does, and neither can connect
 //
+// It is no [transport.Agreer]: most nodes of a test only stand there, and are linked
+// with nobody but the one that is tested.
+//
 // # Concurrency
 //
 // All methods may be called from any goroutine. The package starts none, and

@@ -29,6 +29,7 @@ const (
 	defaultMaxHandshakes    = 512
 	defaultMaxPeers         = 4096
 	defaultForgetAfter      = 24 * time.Hour
+	defaultDivergedAfter    = 30 * time.Second
 	defaultMaxMessage       = 16 << 20
 	defaultSendQueue        = 64 << 10
 	defaultReceiveQueue     = 1 << 20
@@ -99,8 +100,8 @@ type Config struct {
 	// Name goes before the @ in this node's name. Empty means none.
 	Name string
 
-	// Meta is told to every peer, which sees it in [Peer]. At most 16 KiB with
-	// the keys.
+	// Meta is told to every peer, which sees it in [Peer]; SetMeta changes it
+	// later. At most 16 KiB with the keys, counting 4 bytes more for each.
 	Meta map[string]string
 
 	// Heartbeat is how long a link may be silent before it is pinged. A ping
@@ -143,6 +144,13 @@ type Config struct {
 	// unless a caller of Connect does. One that left isn't dialled. Zero means
 	// 24 hours; negative means not at all.
 	ForgetAfter time.Duration
+
+	// DivergedAfter is for how long this node and its peers may disagree about
+	// who is linked with whom before [Diverged] tells of it. While a partition
+	// heals, lost peers are dialled at least every 30 seconds. Zero means 30
+	// seconds, or twice Heartbeat if that is longer; negative means never, for a
+	// mesh in which not all nodes are to be linked; else at least twice Heartbeat.
+	DivergedAfter time.Duration
 
 	// MaxMessage is the most bytes that one message, request or reply may have,
 	// sent or received. All nodes of a cluster should have the same: one that is
@@ -217,6 +225,7 @@ func withDefaults(c Config) (Config, error) {
 	setDefault(&c.MaxHandshakes, defaultMaxHandshakes)
 	setDefault(&c.MaxPeers, defaultMaxPeers)
 	setDefault(&c.ForgetAfter, defaultForgetAfter)
+	setDefault(&c.DivergedAfter, max(defaultDivergedAfter, 2*c.Heartbeat))
 	setDefault(&c.MaxMessage, defaultMaxMessage)
 	setDefault(&c.SendQueue, defaultSendQueue)
 	setDefault(&c.ReceiveQueue, defaultReceiveQueue)
@@ -268,12 +277,8 @@ func (c *Config) checkNames() error {
 	if len(c.Cluster) > maxClusterName {
 		return fmt.Errorf("mesh: Config.Cluster has %d bytes; want at most %d", len(c.Cluster), maxClusterName)
 	}
-	size := 0
-	for k, v := range c.Meta {
-		size += len(k) + len(v) + 4
-	}
-	if size > maxMeta {
-		return fmt.Errorf("mesh: Config.Meta has %d bytes; want at most %d", size, maxMeta)
+	if err := checkMeta("Config.Meta", c.Meta); err != nil {
+		return err
 	}
 	for subject, h := range c.Handlers {
 		if err := checkSubject(subject); err != nil {
@@ -309,6 +314,7 @@ func (c *Config) checkNumbers() error {
 	return errors.Join(
 		atLeast("Heartbeat", c.Heartbeat, least, c.Heartbeat >= least),
 		atLeast("DownAfter", c.DownAfter, 2*c.Heartbeat, c.DownAfter >= 2*c.Heartbeat),
+		atLeast("DivergedAfter", c.DivergedAfter, 2*c.Heartbeat, c.DivergedAfter < 0 || c.DivergedAfter >= 2*c.Heartbeat),
 		atLeast("HandshakeTimeout", c.HandshakeTimeout, least, c.HandshakeTimeout >= least),
 		atLeast("MaxHandshakes", c.MaxHandshakes, 1, c.MaxHandshakes >= 1),
 		atLeast("MaxPeers", c.MaxPeers, 1, c.MaxPeers >= 1),

@@ -26,6 +26,8 @@ func TestBadConfig(t *testing.T) {
 		{"requests", Config{Insecure: true, MaxRequests: -1}, "Config.MaxRequests is -1; want at least 1"},
 		{"no responder", Config{Insecure: true, Responders: map[string]Responder{"s": nil}}, `Config.Responders["s"] is nil`},
 		{"responder", Config{Insecure: true, Responders: map[string]Responder{"": nil}}, "Config.Responders: mesh: bad subject"},
+		{"diverged", Config{Insecure: true, DivergedAfter: defaultHeartbeat}, "Config.DivergedAfter is 5s; want at least 10s"},
+		{"meta", Config{Insecure: true, Meta: map[string]string{"k": strings.Repeat("v", maxMeta)}}, "Config.Meta has 16389 bytes; want at most 16384"},
 		{"name", Config{Insecure: true, Bind: "127.0.0.1:0", Name: "a b"}, "Config.Name"},
 	}
 	for _, tt := range tests {

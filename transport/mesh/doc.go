@@ -31,6 +31,13 @@
 // runs over the mesh unchanged: [Mesh.ListenService] and [Mesh.Dial] give real
 // connections, secured as the links are, between nodes that are linked.
 //
+// # Agreement
+//
+// Nodes tell their peers a digest of whom they are linked with, when it changes.
+// So each knows whether all see the same ([Mesh.Agreement]), and when they keep
+// disagreeing, [Diverged] names the pairs that can't see each other. What a node
+// tells of itself, [Mesh.SetMeta] changes.
+//
 // # Concurrency
 //
 // All methods may be called from any goroutine at once, a [Handler] included.

@@ -126,6 +126,41 @@ func ExampleMesh_Connect_stranger() {
 	// Output: true 0
 }
 
+// Peers see metadata that change.
+func ExampleMesh_SetMeta() {
+	ctx := context.Background()
+	secret := mesh.NewSecret()
+	a, err := mesh.Listen(mesh.Config{Secrets: []string{secret}, Bind: "127.0.0.1:0", Meta: map[string]string{"state": "starting"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer a.Close()
+	b, err := mesh.Listen(mesh.Config{Secrets: []string{secret}, Bind: "127.0.0.1:0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+
+	events := b.Events(ctx) // ends with the mesh
+	if err := b.Connect(ctx, a.Self()); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := a.SetMeta(map[string]string{"state": "ready"}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for e := range events {
+		if e, ok := e.(mesh.PeerChanged); ok {
+			fmt.Println(e.Peer.Meta["state"])
+			break
+		}
+	}
+	// Output: ready
+}
+
 // Without a secret there is no mesh, unless Insecure says that it is meant.
 func ExampleListen_mistake() {
 	_, err := mesh.Listen(mesh.Config{})

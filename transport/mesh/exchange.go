@@ -46,10 +46,11 @@ func (p *peer) claim(linked bool) claim {
 
 // announce has the peers told of one that came or went. The caller holds mu.
 func (m *Mesh) announce(p *peer, linked bool) {
-	if m.cfg.NoPeerExchange {
-		return
+	m.accord.own.toggle(p.hello.instance)
+	m.accord.moves(m.elapsed())
+	if !m.cfg.NoPeerExchange {
+		m.news = append(m.news, p.claim(linked))
 	}
-	m.news = append(m.news, p.claim(linked))
 	wake(m.hasNews)
 }
 
@@ -125,19 +126,41 @@ func (m *Mesh) collectNews(pause time.Duration) bool {
 func (m *Mesh) tellNow() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	frames := encodeClaims(m.news)
-	m.news = nil
+	n := news{claims: encodeClaims(m.news), digest: m.accord.own}
+	if m.metaDue {
+		n.meta = appendMeta(nil, m.meta)
+	}
+	m.news, m.metaDue = nil, false
 	for _, p := range m.peers {
-		if p.active == nil || !p.exchanges() {
-			continue // a link that begins tells all
-		}
-		for _, frame := range frames {
-			if !p.active.out.order(framePeers, frame) {
-				m.drop(p, ReasonSilent, CodeSilent, "you read nothing")
-				break
-			}
+		if p.active != nil && !p.hear(n) { // a link that begins tells all
+			m.drop(p, ReasonSilent, CodeSilent, "you read nothing")
 		}
 	}
+}
+
+// news are what all peers are told, as frames' payloads.
+type news struct {
+	claims [][]byte
+	digest digest
+	meta   []byte // nil if they haven't changed
+}
+
+// hear tells a peer what it understands. It reports false if the peer can't be
+// reading.
+func (p *peer) hear(n news) bool {
+	ok := true
+	if p.exchanges() {
+		for _, claims := range n.claims {
+			ok = ok && p.active.out.order(framePeers, claims)
+		}
+	}
+	if p.compares() {
+		ok = ok && p.active.out.order(frameDigest, n.digest[:])
+	}
+	if n.meta != nil && p.takesMeta() {
+		ok = ok && p.active.out.order(frameMeta, n.meta)
+	}
+	return ok
 }
 
 // learn takes what a peer tells. It is called by the reader of a link.

@@ -161,7 +161,7 @@ func (m *Mesh) answerProof(s *session) error {
 			return ErrProof
 		}
 	}
-	return writeFrame(s.conn, frameAnswer, answer, m.self.encode())
+	return writeFrame(s.conn, frameAnswer, answer, m.hello())
 }
 
 // readHello reads the dialler's hello, or its refusal.
@@ -223,7 +223,7 @@ func (m *Mesh) dialLink(ctx context.Context, raw net.Conn, host string, key []by
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = writeFrame(s.conn, frameHello, id[:], m.self.encode()); err == nil {
+	if err = writeFrame(s.conn, frameHello, id[:], m.hello()); err == nil {
 		err = s.awaitWelcome(ctx, lift)
 	}
 	if err != nil {

@@ -228,13 +228,15 @@ func (l *link) over() bool {
 // as long as a message.
 func (l *link) limit(t frameType) (limit int, known bool) {
 	switch t {
-	case frameBegin, frameLast, framePing, framePong, frameChallenge:
+	case frameBegin, frameLast, framePing, framePong, frameChallenge, frameDigest:
 		limit, _ = fixedSize(t)
 		return limit, true
 	case frameClose:
 		return maxRefuse, true
 	case framePeers:
 		return maxClaimsFrame, true
+	case frameMeta:
+		return maxHello, true
 	case frameReproof:
 		return maxSecrets * proofSize, true
 	case frameMessage, frameRequest, frameReply:
@@ -271,6 +273,10 @@ func (l *link) handle(t frameType, payload []byte) error {
 		l.m.lastReceived(l)
 	case framePeers:
 		return l.m.learn(l.peer, payload)
+	case frameDigest:
+		l.m.digestReceived(l.peer, digest(payload))
+	case frameMeta:
+		return l.m.metaReceived(l.peer, payload)
 	case frameChallenge:
 		l.m.proveAgain(l, payload)
 	case frameReproof:

@@ -42,6 +42,7 @@ func (m *Mesh) watchLinks() {
 func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.lookAround(now)
 	for _, p := range m.peers {
 		if slices.ContainsFunc(p.links, func(l *link) bool { return m.unproven(l) }) {
 			m.drop(p, ReasonSecret, CodeSecret, "the secret that you have proved is not valid any more")

@@ -38,6 +38,7 @@ var (
 	_ transport.Notifier      = (*Mesh)(nil)
 	_ transport.Departer      = (*Mesh)(nil)
 	_ transport.Forgetter     = (*Mesh)(nil)
+	_ transport.Agreer        = (*Mesh)(nil)
 )
 
 // A Mesh is this node's end of the links with all others. Make one with
@@ -46,7 +47,7 @@ type Mesh struct {
 	cfg      Config
 	network  network
 	log      *slog.Logger // may be used under a lock
-	self     *hello
+	self     *hello       // without the metadata, which may change
 	prover   atomic.Pointer[prover]
 	tls      *tls.Config // nil in an insecure mesh
 	buffers  exactBuffers
@@ -92,7 +93,14 @@ type Mesh struct {
 	hasNews    chan struct{} // holds a token while there are news
 	hasRumours chan struct{} // holds a token when rumours have changed
 
-	told map[instanceID]Peer // what the events' snapshot tells; their hub's lock guards it
+	meta    map[string]string // this node's
+	metaSet bool              // since the mesh began, so that a hello may have told others
+	metaDue bool              // the peers are to be told
+	accord  accord
+
+	// What the events' snapshot tells; their hub's lock guards it.
+	told         map[instanceID]Peer
+	toldDiverged *Diverged
 }
 
 // Listen starts a mesh: it accepts peers at once. The error names the field of
@@ -128,7 +136,7 @@ func listenOn(network network, cfg Config) (*Mesh, error) {
 		dialling: map[string]*attempt{}, notify: map[chan struct{}]struct{}{},
 		services: map[string]*serviceListener{}, streams: map[*stream]struct{}{},
 		tombstones: tombstones{}, hasNews: make(chan struct{}, 1), hasRumours: make(chan struct{}, 1),
-		told: map[instanceID]Peer{},
+		told: map[instanceID]Peer{}, meta: cfg.Meta, accord: accord{heartbeat: cfg.Heartbeat, grace: cfg.DivergedAfter},
 	}
 	m.handlers.init(&cfg)
 	m.large.most = int64(cfg.ReceiveLarge)
@@ -195,7 +203,8 @@ func (m *Mesh) open() error {
 
 // introduce makes this node's hello.
 func (m *Mesh) introduce(nodes []transport.Node) error {
-	m.self = &hello{min: protocolMin, max: protocolMax, cluster: m.cfg.Cluster, node: nodes[0], meta: m.cfg.Meta}
+	m.self = &hello{min: protocolMin, max: protocolMax, cluster: m.cfg.Cluster, node: nodes[0]}
+	m.self.features = featureDigest | featureMeta
 	if !m.cfg.NoPeerExchange {
 		m.self.features |= featurePeers
 	}
@@ -210,6 +219,7 @@ func (m *Mesh) introduce(nodes []transport.Node) error {
 		m.self.node = n
 	}
 	_, _ = rand.Read(m.self.instance[:])
+	m.accord.own.toggle(m.self.instance)
 	return nil
 }
 
@@ -289,7 +299,7 @@ func (m *Mesh) Peers() []Peer {
 	return peers
 }
 
-// Events returns the peers' ups and downs, after a [Snapshot]. The channel is
+// Events returns the peers' ups, downs and changes, after a [Snapshot]. The channel is
 // closed when ctx is done or the mesh is closed. A reader that falls behind by
 // more than 256 events gets [Lagged] and a new Snapshot.
 func (m *Mesh) Events(ctx context.Context) <-chan Event { return m.events.Subscribe(ctx) }
@@ -300,7 +310,7 @@ func (m *Mesh) snapshotEvent() Event {
 		peers = append(peers, p)
 	}
 	slices.SortFunc(peers, comparePeers)
-	return Snapshot{Peers: peers}
+	return Snapshot{Peers: peers, Diverged: m.toldDiverged}
 }
 
 // Disconnect ends the link with n, which is told that it is unwanted: that

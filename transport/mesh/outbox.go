@@ -87,8 +87,11 @@ func (o *outbox) writeNow(l *letter) {
 	all := o.try(b)
 	o.buffers.put(b)
 	o.mu.Lock()
-	o.writing, o.left, o.wrote = false, !all && o.err == nil, time.Now()
-	if !o.idle() {
+	o.writing, o.wrote = false, time.Now()
+	if o.err != nil {
+		return // the mesh may have joined the last writer
+	}
+	if o.left = !all; !o.idle() {
 		o.kick()
 	}
 }

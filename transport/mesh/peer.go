@@ -20,7 +20,7 @@ type Peer struct {
 	Addrs []string
 	// Instance is new at each of the peer's starts: 32 hexadecimal digits.
 	Instance string
-	// Meta is the peer's Config.Meta.
+	// Meta is the peer's Config.Meta, or what it has given to SetMeta since.
 	Meta map[string]string
 	// RTT is the time that the latest ping took. A link is pinged when it has been
 	// silent for Config.Heartbeat; before that, it is what an answer took in the
@@ -55,36 +55,65 @@ const (
 	ReasonSecret Reason = "secret"
 )
 
-// An Event is one of [Snapshot], [PeerUp], [PeerDown] and [Lagged]. All readers
-// get the same one, so what it holds must not be changed.
+// An Event is one of [Snapshot], [PeerUp], [PeerChanged], [PeerDown], [Diverged],
+// [Converged] and [Lagged]. All readers get the same one, so what it holds must
+// not be changed.
 type Event interface{ event() }
 
 type (
 	// Snapshot tells the peers that are up: the first event, and the one after
-	// Lagged.
-	Snapshot struct{ Peers []Peer }
+	// Lagged. Diverged is the last such event if no Converged has come since,
+	// else nil.
+	Snapshot struct {
+		Peers    []Peer
+		Diverged *Diverged
+	}
 	// PeerUp tells that messages can be sent to a peer.
 	PeerUp struct{ Peer Peer }
+	// PeerChanged tells that a peer has called SetMeta.
+	PeerChanged struct{ Peer Peer }
 	// PeerDown tells that they can't any more.
 	PeerDown struct {
 		Peer   Peer
 		Reason Reason
 	}
+	// Diverged tells that this node and its peers have disagreed for
+	// Config.DivergedAfter about who is linked with whom. It comes again when
+	// what it names has changed, but not twice in a heartbeat.
+	Diverged struct {
+		// Apart are the pairs that aren't linked, as far as peers tell by peer
+		// exchange, in order: at most 64, each of which has been apart for a
+		// heartbeat at least. A node that isn't linked here goes by its address.
+		Apart []transport.Pair
+		// Differ are the peers that are linked with others than this node is,
+		// in order.
+		Differ []transport.Node
+	}
+	// Converged tells that what Diverged has told is over: all have agreed for a
+	// heartbeat.
+	Converged struct{}
 	// Lagged tells that the reader was too slow and missed N events.
 	Lagged struct{ N int }
 )
 
-func (Snapshot) event() {}
-func (PeerUp) event()   {}
-func (PeerDown) event() {}
-func (Lagged) event()   {}
+func (Snapshot) event()    {}
+func (PeerUp) event()      {}
+func (PeerChanged) event() {}
+func (PeerDown) event()    {}
+func (Diverged) event()    {}
+func (Converged) event()   {}
+func (Lagged) event()      {}
 
 // A peer is one instance of another node, and lives while a link with it does.
 // The mesh's mu guards it.
 type peer struct {
 	hello *hello
+	meta  map[string]string // that of hello, or what has come since
 	in    inbox
 	calls calls
+
+	digest digest // the latest that has come
+	tells  bool   // one has
 
 	links  []*link // proved, not ended; the newest last
 	active *link   // the one that this node sends on; nil before the first begin
@@ -105,7 +134,7 @@ func (p *peer) snapshot() Peer {
 		Node:     p.hello.node,
 		Addrs:    slices.Clone(p.hello.addrs),
 		Instance: p.hello.instance.String(),
-		Meta:     cloneMeta(p.hello.meta),
+		Meta:     cloneMeta(p.meta),
 		Since:    p.since,
 	}
 	if l := p.latest; l != nil {
@@ -140,7 +169,7 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	}
 	p := m.peers[h.instance]
 	if p == nil {
-		p = &peer{hello: h}
+		p = &peer{hello: h, meta: h.meta}
 		p.in = inbox{m: m, from: h.node, peer: p}
 		m.peers[h.instance] = p
 		for _, a := range h.addrs {
@@ -322,11 +351,14 @@ func (m *Mesh) tell(p *peer, e Event) {
 			delete(m.told, p.hello.instance)
 		}
 	}, e)
+	m.notifyAll()
+}
+
+// notifyAll leaves a token with everybody who has called Notify. The caller
+// holds mu.
+func (m *Mesh) notifyAll() {
 	for ch := range m.notify {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
+		wake(ch)
 	}
 }
 

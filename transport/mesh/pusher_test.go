@@ -152,3 +152,17 @@ func TestAllocations(t *testing.T) {
 		t.Logf("%d bytes: %.2f allocations for each that is sent and delivered", size, each)
 	}
 }
+
+// TestASenderStartsNothingAfterTheEnd: whoever writes in place of the writer may
+// still do so when the link ends, after which the mesh has joined the writers.
+func TestASenderStartsNothingAfterTheEnd(t *testing.T) {
+	o := outbox{limit: 1 << 20, buffers: &writeBuffers{}, start: func(func()) { t.Error("a writer is started") }}
+	o.try = func([]byte) bool {
+		o.close(CodeLeft, "bye") // is for the sender to go on with
+		o.fail()
+		return true
+	}
+	if _, err := o.send(&letter{t: frameMessage, subject: "s"}, true); err != nil {
+		t.Error(err)
+	}
+}

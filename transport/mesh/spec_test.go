@@ -154,7 +154,7 @@ func TestSpecLimits(t *testing.T) {
 		"ReceiveLarge": defaultReceiveLarge, "MaxRequests": defaultMaxRequests, "whole": maxWhole, "part": maxPart, "open": maxOpen, "error": maxErrorText,
 		"at once": guestsAtOnce, "a second": guestsPerSecond, "places": maxPlaces,
 		"hello": maxHello, "reason": maxRefuse, "peers": maxClaimsFrame, "subject": maxSubject,
-		"dials": learnedMost, "dials a second": learnedPerSec, "failures": learnedFailures, "lost": maxLost, "tombstones": maxTombstones,
+		"dials": learnedMost, "dials a second": learnedPerSec, "failures": learnedFailures, "lost": maxLost, "tombstones": maxTombstones, "apart": maxApart,
 	}
 	compareValues(t, "## Limits", code)
 }
@@ -171,7 +171,7 @@ func longestName() (n int64) {
 func TestSpecTimes(t *testing.T) {
 	code := map[string]int64{}
 	for name, d := range map[string]time.Duration{
-		"HandshakeTimeout": defaultHandshakeTimeout, "Heartbeat": defaultHeartbeat, "DownAfter": defaultDownAfter, "ForgetAfter": defaultForgetAfter,
+		"HandshakeTimeout": defaultHandshakeTimeout, "Heartbeat": defaultHeartbeat, "DownAfter": defaultDownAfter, "ForgetAfter": defaultForgetAfter, "DivergedAfter": defaultDivergedAfter,
 		"conflict": conflictPing, "prove": proveWithin, "ask": askAgain, "part": partTimeout, "vanish": vanishAfter,
 		"wait min": waitTicksMin * waitTick, "wait max": waitTicksMax * waitTick,
 		"news min": newsPauseMin, "news max": newsPauseMax,
@@ -245,7 +245,8 @@ func TestSpecStrings(t *testing.T) {
 	for _, s := range []string{
 		alpn, exporterLabel, keyInfo, defaultCluster,
 		fmt.Sprintf("TCP port %d", Port), fmt.Sprintf("versions %d to %d", protocolMin, protocolMax),
-		fmt.Sprintf("`%016x`", featurePeers), fmt.Sprintf("0x%02x", byte(kindLink)),
+		fmt.Sprintf("`%016x`", featurePeers), fmt.Sprintf("`%016x`", featureDigest), fmt.Sprintf("`%016x`", featureMeta),
+		fmt.Sprintf("0x%02x", byte(kindLink)),
 	} {
 		if !strings.Contains(spec, s) {
 			t.Errorf("SPEC.md doesn't have %q", s)

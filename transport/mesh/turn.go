@@ -24,6 +24,7 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 	}
 	l.out.order(frameBegin, encodeBegin(before, turn))
 	m.tellAll(p, l)
+	m.tellOfSelf(p, l)
 	l.turn = turn
 	p.active, p.latest = l, l
 	close(l.began)

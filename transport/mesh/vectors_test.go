@@ -50,6 +50,7 @@ type vectors struct {
 		Hex    hexed
 		Hello  *helloVector
 		Claims []claimVector
+		Meta   map[string]string
 	}
 	Refused []struct {
 		What, Why string
@@ -109,6 +110,8 @@ type frameVector struct {
 	Of                  frameType
 	Length              int
 	Claims              []claimVector
+	Instances           []hexed
+	Meta                map[string]string
 }
 
 func readVectors(t *testing.T) (v vectors) {
@@ -210,6 +213,11 @@ func (v *frameVector) encode() []byte {
 	case framePart:
 		t := &transfer{id: v.Number, data: v.Data}
 		return t.appendPart(nil, len(v.Data))
+	case frameDigest:
+		d := v.digest()
+		return appendFrame(nil, v.Type, d[:])
+	case frameMeta:
+		return appendFrame(nil, v.Type, appendMeta(nil, v.Meta))
 	default: // welcome and last are empty
 		return appendFrame(nil, v.Type)
 	}
@@ -217,6 +225,13 @@ func (v *frameVector) encode() []byte {
 
 func (v *frameVector) letter() *letter {
 	return &letter{t: v.Type, id: v.number(v.ID), status: v.Status, subject: v.Subject, data: v.Data}
+}
+
+func (v *frameVector) digest() (d digest) {
+	for _, id := range v.Instances {
+		d.toggle(instanceID(id))
+	}
+	return d
 }
 
 // number reads 64 bits; those that a frame doesn't have are zero.
@@ -282,6 +297,11 @@ func (v *frameVector) decode(t *testing.T, payload []byte) {
 			got = []byte{}
 		}
 		want = []byte(v.Data)
+	case frameDigest:
+		got, want = digest(payload), v.digest()
+	case frameMeta:
+		want = v.Meta
+		got, err = decodeMeta(payload)
 	default: // nothing to take apart
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -319,10 +339,14 @@ func TestVectorsOfOddPayloads(t *testing.T) {
 		t.Run("accepted: "+a.Why, func(t *testing.T) {
 			var got, want any
 			var err error
-			if a.Hello != nil {
+			switch {
+			case a.Hello != nil:
 				want = a.Hello.hello()
 				got, err = decodeHello(a.Hex)
-			} else {
+			case a.Meta != nil:
+				want = a.Meta
+				got, err = decodeMeta(a.Hex)
+			default:
 				want = claimsOf(a.Claims)
 				got, err = decodeClaims(a.Hex)
 			}
@@ -334,6 +358,7 @@ func TestVectorsOfOddPayloads(t *testing.T) {
 	decoders := map[string]func([]byte) error{
 		"hello":   func(b []byte) error { _, err := decodeHello(b); return err },
 		"claims":  func(b []byte) error { _, err := decodeClaims(b); return err },
+		"meta":    func(b []byte) error { _, err := decodeMeta(b); return err },
 		"message": func(b []byte) error { _, _, err := decodeMessage(b); return err },
 		"request": func(b []byte) error { _, _, _, err := decodeRequest(b); return err },
 		"reply":   func(b []byte) error { _, _, _, err := decodeReply(b); return err },

@@ -37,6 +37,8 @@ const (
 	frameReply     frameType = 18 // ID of the request, status, data
 	frameLarge     frameType = 19 // one of the three above follows in parts: number, type, length
 	framePart      frameType = 20 // number, the next bytes; none: the rest won't come
+	frameDigest    frameType = 24 // of the instances that the sender is linked with, and its own
+	frameMeta      frameType = 25 // the sender's metadata, which have changed since its hello
 )
 
 const (
@@ -49,7 +51,9 @@ const (
 	protocolMin = 1
 	protocolMax = 1
 
-	featurePeers = 1 << 0 // of hello: takes peers frames
+	featurePeers  = 1 << 0 // of hello: takes peers frames
+	featureDigest = 1 << 1 // takes digest frames, and sends them
+	featureMeta   = 1 << 2 // takes meta frames
 )
 
 // instanceID is new at every start of a mesh.
@@ -66,7 +70,7 @@ type linkID [8]byte
 // talk reports whether a frame comes between begin and last only.
 func (t frameType) talk() bool {
 	switch t {
-	case framePeers, frameMessage, frameRequest, frameReply, frameLarge, framePart:
+	case framePeers, frameMessage, frameRequest, frameReply, frameLarge, framePart, frameDigest, frameMeta:
 		return true
 	default:
 		return false
@@ -80,6 +84,8 @@ func fixedSize(t frameType) (size int, fixed bool) {
 		return beginSize, true
 	case framePing, framePong:
 		return pingSize, true
+	case frameDigest:
+		return len(digest{}), true
 	case frameChallenge:
 		return nonceSize, true
 	case frameLarge:
@@ -194,10 +200,14 @@ func (h *hello) encode() []byte {
 	b = appendString(b, h.cluster)
 	b = appendString(b, string(h.node))
 	b = appendStrings(b, h.addrs)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(h.meta)))
-	for _, k := range slices.Sorted(maps.Keys(h.meta)) {
+	return appendMeta(b, h.meta)
+}
+
+func appendMeta(b []byte, meta map[string]string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(meta)))
+	for _, k := range slices.Sorted(maps.Keys(meta)) {
 		b = appendString(b, k)
-		b = appendString(b, h.meta[k])
+		b = appendString(b, meta[k])
 	}
 	return b
 }
@@ -222,15 +232,18 @@ func decodeHello(payload []byte) (*hello, error) {
 	h.cluster = d.string()
 	node := d.string()
 	h.addrs = d.strings(maxAddrs)
-	h.meta = map[string]string{}
-	for range d.count(maxMeta / 4) {
-		k := d.string()
-		h.meta[k] = d.string()
-	}
+	h.meta = d.meta()
 	if d.err != nil {
 		return nil, d.err
 	}
 	return h, h.check(node)
+}
+
+// decodeMeta reads a meta frame. What a newer version appends is skipped.
+func decodeMeta(payload []byte) (map[string]string, error) {
+	d := decoder{what: "meta", rest: payload}
+	meta := d.meta()
+	return meta, d.err
 }
 
 // nodes are the node by each of its addresses.
@@ -321,6 +334,15 @@ func (d *decoder) strings(limit int) (list []string) {
 		list = append(list, d.string())
 	}
 	return list
+}
+
+func (d *decoder) meta() map[string]string {
+	meta := map[string]string{}
+	for range d.count(maxMeta / 4) {
+		k := d.string()
+		meta[k] = d.string()
+	}
+	return meta
 }
 
 func (d *decoder) count(limit int) int {

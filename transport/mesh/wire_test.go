@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -169,6 +170,24 @@ func FuzzDecodeClaims(f *testing.F) {
 	})
 }
 
+func FuzzDecodeMeta(f *testing.F) {
+	f.Add(appendMeta(nil, nil))
+	f.Add(appendMeta(nil, map[string]string{"zone": "b", "": "empty key", "version": ""}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		meta, err := decodeMeta(b)
+		if err != nil {
+			if !errors.Is(err, ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := decodeMeta(appendMeta(nil, meta))
+		if err != nil || !maps.Equal(again, meta) {
+			t.Fatalf("%q come back as %q, %v", meta, again, err)
+		}
+	})
+}
+
 func FuzzDecodeBegin(f *testing.F) {
 	f.Add(encodeBegin(linkID{1, 2}, 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -219,6 +238,7 @@ func FuzzLink(f *testing.F) {
 	f.Add(slices.Concat(begin, request.append(nil), appendFrame(nil, frameReply, make([]byte, idSize+1))))
 	f.Add(slices.Concat(begin, appendFrame(nil, frameLarge, encodeLarge(1, frameMessage, 70_000)),
 		appendFrame(nil, framePart, []byte("\x00\x00\x00\x01\x01sdata")), appendFrame(nil, framePart, []byte{0, 0, 0, 1})))
+	f.Add(slices.Concat(begin, appendFrame(nil, frameDigest, make([]byte, 16)), appendFrame(nil, frameMeta, appendMeta(nil, map[string]string{"k": "v"}))))
 	f.Add(slices.Concat(appendFrame(nil, 200, []byte("of a newer version")), appendFrame(nil, frameBegin, encodeBegin(linkID{9}, 1))))
 	m, err := listenOn(newFakeNet().host(hostIP(1)), quiet(Config{
 		Insecure: true, Bind: "10.0.0.1:4370", Resolver: names{},
@@ -231,7 +251,7 @@ func FuzzLink(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = m.Close() })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := &hello{node: "10.0.0.2:4370", addrs: []string{"10.0.0.2:4370"}, features: featurePeers}
+		h := &hello{node: "10.0.0.2:4370", addrs: []string{"10.0.0.2:4370"}, features: featurePeers | featureDigest | featureMeta}
 		// Of either order, so that each side decides in turn.
 		binary.BigEndian.PutUint32(h.instance[:], uint32(len(b))<<31|1)
 		ours, theirs := net.Pipe()
@@ -254,7 +274,7 @@ func FuzzLink(f *testing.F) {
 		until(t, m, "the link is gone", func() bool {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers)+int(m.large.used.Load()) == 0
+			return len(m.peers)+len(m.links)+len(m.byAddr)+len(m.rumours.informers)+int(m.large.used.Load()) == 0 && m.accord.own == digest(m.self.instance)
 		})
 	})
 }

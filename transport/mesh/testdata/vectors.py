@@ -48,10 +48,18 @@ def frame(kind, payload=b""):
 def hello(h):
     b = u16(h["min"]) + u16(h["max"]) + bytes.fromhex(h["features"]) + bytes.fromhex(h["instance"])
     b += string(h["cluster"]) + string(h["node"]) + strings(h["addrs"])
-    b += u16(len(h["meta"]))
-    for k in sorted(h["meta"]):
-        b += string(k) + string(h["meta"][k])
-    return b
+    return b + meta(h["meta"])
+
+
+def meta(m):
+    return u16(len(m)) + b"".join(string(k) + string(m[k]) for k in sorted(m))
+
+
+def digest(instances):
+    d = bytes(16)
+    for i in instances:
+        d = bytes(a ^ b for a, b in zip(d, bytes.fromhex(i)))
+    return d
 
 
 def claims(entries):
@@ -94,6 +102,7 @@ CLAIMS = [
     {"linked": False, "instance": count(16, 2).hex(), "addrs": []},
     {"linked": True, "instance": count(16, 3).hex(), "addrs": ["10.0.0.3:4370", "[fd00::3]:4370"]},
 ]
+INSTANCES = [PLAIN["instance"], RICH["instance"], hashlib.sha256(b"an instance").digest()[:16].hex()]
 LINK, BEFORE = count(8, 0xA0), count(8, 0xB0)
 
 
@@ -128,6 +137,10 @@ def frames():
         f("large", 19, u32(7) + b"\x10" + u32(1 << 20), transfer=7, of=16, length=1 << 20),
         f("part", 20, u32(7) + b"\x05greet" + b"hel", transfer=7, data=(b"\x05greet" + b"hel").hex()),
         f("part", 20, u32(7), transfer=7, data=""),
+        f("digest", 24, digest(INSTANCES), instances=INSTANCES),
+        f("digest", 24, count(16, 0x10), instances=[PLAIN["instance"]]),
+        f("meta", 25, meta(RICH["meta"]), meta=RICH["meta"]),
+        f("meta", 25, meta({}), meta={}),
     ]
 
 
@@ -164,6 +177,9 @@ def accepted():
         {"why": "a kind of entry that is neither 0 nor 1 is the end of a link",
          "hex": string(b"\x02" + count(16, 2) + u16(0)).hex(), "claims": CLAIMS[1:2]},
         {"why": "no entry at all", "hex": "", "claims": []},
+        {"why": "metadata of a newer version follow", "hex": (meta({"a": "b"}) + b"newer").hex(), "meta": {"a": "b"}},
+        {"why": "a key of the metadata twice", "hex": (u16(2) + (string("a") + string("1")) + string("a") + string("2")).hex(),
+         "meta": {"a": "2"}},
     ]
 
 
@@ -182,6 +198,9 @@ def refused():
         {"what": "claims", "why": "17 addresses", "hex": claims([{**CLAIMS[0], "addrs": ["10.0.0.1:1"] * 17}]).hex()},
         {"what": "claims", "why": "a bad address", "hex": claims([{**CLAIMS[0], "addrs": ["10.0.0.1:0"]}]).hex()},
         {"what": "claims", "why": "an empty entry", "hex": "0000"},
+        {"what": "meta", "why": "empty", "hex": ""},
+        {"what": "meta", "why": "ends in the middle", "hex": meta({"zone": "b"})[:-1].hex()},
+        {"what": "meta", "why": "more pairs than fit", "hex": (u16(4097) + bytes(4 * 4097)).hex()},
         {"what": "message", "why": "empty", "hex": ""},
         {"what": "message", "why": "no subject", "hex": "0061"},
         {"what": "message", "why": "the subject ends in the middle", "hex": "0561"},
