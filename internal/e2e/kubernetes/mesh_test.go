@@ -101,7 +101,7 @@ func testDeleted(s *space) {
 		s.Errorf("a node whose pod is gone is cut after %s, want that after %s", took, grace)
 	}
 	for _, m := range rest {
-		if cuts := m.Report().Cuts; cuts[len(cuts)-1].Cause != cluster.ErrRemoved.Error() {
+		if cuts := m.cuts(); cuts[len(cuts)-1].Cause != cluster.ErrRemoved.Error() {
 			s.Errorf("%s was cut from %s: %s; want %s", m.Node, stays.Node, cuts[len(cuts)-1].Cause, cluster.ErrRemoved)
 		}
 	}
