@@ -99,10 +99,13 @@ func whole(t *testing.T, members []*member) {
 	}
 }
 
-// linked waits until all are linked with a node. One that is known by a name is
+// linked waits until all others are linked with a node. One that is known by a name is
 // linked by that: its host is of no interest here.
 func linked(members []*member, n cluster.Node) {
 	for _, m := range members {
+		if m.Node == n {
+			continue
+		}
 		m.await(fmt.Sprintf("a link with %s", n), func(r node.Report) bool { return slices.Contains(r.Linked, n) })
 	}
 }
@@ -125,6 +128,18 @@ func uncut(t *testing.T, members []*member, but ...cluster.Node) {
 			}
 		}
 	}
+}
+
+// settled fails the test unless, well after the grace, the members are linked with
+// each other and with one that came late, and no link was ever cut, but for those with
+// nodes that were to be: who is missing in an answer is cut only after the grace.
+func (s *space) settled(members []*member, late *member, but ...cluster.Node) {
+	s.Helper()
+	pause(s.Context(), 2*grace)
+	for _, m := range append(slices.Clip(members), late) {
+		linked(members, m.Node)
+	}
+	uncut(s.T, members, but...)
 }
 
 // failing waits until discovery fails for all, with an error that says something.
