@@ -36,7 +36,7 @@ func testHeadless(s *space) {
 			late := s.silent("late", s.free[5])
 			s.setReady(late.name, true)
 			linked(members, late.Node)
-			uncut(t, members)
+			s.settled(members, late)
 		})
 	}
 }

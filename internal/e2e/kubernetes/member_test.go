@@ -50,7 +50,7 @@ func (s *space) joinWith(token, name string, h *hosts.Host, cfg node.Config) *me
 func (s *space) silent(name string, h *hosts.Host) *member {
 	s.Helper()
 	m := s.join(name, h, node.Config{})
-	m.Await(soon, "that it is up", func(r node.Report) bool { return r.State != "" })
+	m.await("that it is up", func(r node.Report) bool { return r.State != "" })
 	return m
 }
 
@@ -66,6 +66,17 @@ func (s *space) form(n int, cfg node.Config) (members []*member) {
 	whole(s.T, members)
 	s.Logf("a full mesh of %d nodes %s after the first was started", n, time.Since(began).Round(time.Millisecond))
 	return members
+}
+
+// await waits until a report is as it should be.
+func (m *member) await(what string, met func(node.Report) bool) {
+	m.Await(time.Now().Add(soon), what, met)
+}
+
+// cuts are those of its links, in order.
+func (m *member) cuts() []node.Cut {
+	r, _ := m.Report()
+	return r.Cuts
 }
 
 // others are the nodes but one, in order.
@@ -84,22 +95,25 @@ func whole(t *testing.T, members []*member) {
 	t.Helper()
 	for _, m := range members {
 		want := others(members, m)
-		m.Await(soon, fmt.Sprintf("links with %q", want), func(r node.Report) bool { return slices.Equal(r.Linked, want) })
+		m.await(fmt.Sprintf("links with %q", want), func(r node.Report) bool { return slices.Equal(r.Linked, want) })
 	}
 }
 
-// linked waits until all are linked with a node. One that is known by a name is
+// linked waits until all others are linked with a node. One that is known by a name is
 // linked by that: its host is of no interest here.
 func linked(members []*member, n cluster.Node) {
 	for _, m := range members {
-		m.Await(soon, fmt.Sprintf("a link with %s", n), func(r node.Report) bool { return slices.Contains(r.Linked, n) })
+		if m.Node == n {
+			continue
+		}
+		m.await(fmt.Sprintf("a link with %s", n), func(r node.Report) bool { return slices.Contains(r.Linked, n) })
 	}
 }
 
 // parted waits until none is linked with a node any more.
 func parted(members []*member, n cluster.Node) {
 	for _, m := range members {
-		m.Await(soon, fmt.Sprintf("no link with %s", n), func(r node.Report) bool { return !slices.Contains(r.Linked, n) })
+		m.await(fmt.Sprintf("no link with %s", n), func(r node.Report) bool { return !slices.Contains(r.Linked, n) })
 	}
 }
 
@@ -108,7 +122,7 @@ func parted(members []*member, n cluster.Node) {
 func uncut(t *testing.T, members []*member, but ...cluster.Node) {
 	t.Helper()
 	for _, m := range members {
-		for _, c := range m.Report().Cuts {
+		for _, c := range m.cuts() {
 			if !slices.Contains(but, c.Node) {
 				t.Errorf("%s was cut from %s: %s", m.Node, c.Node, c.Cause)
 			}
@@ -116,10 +130,22 @@ func uncut(t *testing.T, members []*member, but ...cluster.Node) {
 	}
 }
 
+// settled fails the test unless, well after the grace, the members are linked with
+// each other and with one that came late, and no link was ever cut, but for those with
+// nodes that were to be: who is missing in an answer is cut only after the grace.
+func (s *space) settled(members []*member, late *member, but ...cluster.Node) {
+	s.Helper()
+	pause(s.Context(), 2*grace)
+	for _, m := range append(slices.Clip(members), late) {
+		linked(members, m.Node)
+	}
+	uncut(s.T, members, but...)
+}
+
 // failing waits until discovery fails for all, with an error that says something.
 func failing(members []*member, says string) {
 	for _, m := range members {
-		m.Await(soon, fmt.Sprintf("a failure with %q", says), func(r node.Report) bool {
+		m.await(fmt.Sprintf("a failure with %q", says), func(r node.Report) bool {
 			return r.State == cluster.StateFailing && slices.ContainsFunc(r.Failures, func(f string) bool { return strings.Contains(f, says) })
 		})
 	}
@@ -128,6 +154,6 @@ func failing(members []*member, says string) {
 // recovered waits until discovery answers for all.
 func recovered(members []*member) {
 	for _, m := range members {
-		m.Await(soon, "an answer", func(r node.Report) bool { return r.State == cluster.StateRunning })
+		m.await("an answer", func(r node.Report) bool { return r.State == cluster.StateRunning })
 	}
 }

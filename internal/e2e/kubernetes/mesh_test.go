@@ -32,29 +32,39 @@ func testMesh(s *space) {
 
 // testBecomingReady has one more pod become ready, again and again, and 5 nodes be
 // linked with it within a second of the patch of its status, and half of the times
-// within 300 ms. What a machine that is busy with something else spoils is measured
-// again.
+// within 300 ms. If a quarter of that is gone before the API has told the test itself
+// of the slice, which has nothing to do with the nodes, the machine is busy with
+// something else, and it is measured once more.
 func testBecomingReady(s *space) {
-	const rounds, attempts = 20, 3
+	const (
+		rounds          = 20
+		half, all, part = 300 * time.Millisecond, time.Second, 4
+	)
 	s.grant(account, rule(slicesResource, "list", "watch"))
 	members := s.form(5, viaAPI())
-	for attempt := range attempts {
+	measure := func(series string) (good, busy bool) {
 		var took, told []time.Duration
 		for round := range rounds {
-			linkedAfter, toldAfter := s.welcome(members, fmt.Sprintf("late-%d-%d", attempt, round))
+			linkedAfter, toldAfter := s.welcome(members, fmt.Sprintf("%s-%d", series, round))
 			took, told = append(took, linkedAfter), append(told, toldAfter)
 		}
 		slices.Sort(took)
 		slices.Sort(told)
-		median, most := took[rounds/2], took[rounds-1]
-		s.Logf("5 nodes are linked with one more after %s (median of %d), %s at most; its slice is told after %s (median)",
-			median.Round(time.Millisecond), rounds, most.Round(time.Millisecond), told[rounds/2].Round(time.Millisecond))
-		if median < 300*time.Millisecond && most < time.Second {
-			uncut(s.T, members, cluster.Node(bind(s.free[5])))
-			return
-		}
+		s.Logf("5 nodes are linked with one more after %s (median of %d), %s at most; its slice is told after %s, %s at most",
+			took[rounds/2].Round(time.Millisecond), rounds, took[rounds-1].Round(time.Millisecond),
+			told[rounds/2].Round(time.Millisecond), told[rounds-1].Round(time.Millisecond))
+		good = took[rounds/2] < half && took[rounds-1] < all
+		busy = told[rounds/2] > half/part || told[rounds-1] > all/part
+		return good, busy
 	}
-	s.Errorf("in none of %d series of %d, 5 nodes are linked with one more within 300 ms (median) and always within a second", attempts, rounds)
+	good, busy := measure("late")
+	if !good && busy {
+		good, _ = measure("again")
+	}
+	if !good {
+		s.Errorf("5 nodes are linked with one more later than within %s (median) and always within %s", half, all)
+	}
+	uncut(s.T, members, cluster.Node(bind(s.free[5])))
 }
 
 // welcome has one more pod become ready, and returns when its slice is told, and when
@@ -101,7 +111,7 @@ func testDeleted(s *space) {
 		s.Errorf("a node whose pod is gone is cut after %s, want that after %s", took, grace)
 	}
 	for _, m := range rest {
-		if cuts := m.Report().Cuts; cuts[len(cuts)-1].Cause != cluster.ErrRemoved.Error() {
+		if cuts := m.cuts(); cuts[len(cuts)-1].Cause != cluster.ErrRemoved.Error() {
 			s.Errorf("%s was cut from %s: %s; want %s", m.Node, stays.Node, cuts[len(cuts)-1].Cause, cluster.ErrRemoved)
 		}
 	}

@@ -12,6 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
+// noticed is after how long the nodes have noticed for sure that the API server is
+// mute, which the strategy finds out in 15 s.
+const noticed = 20 * time.Second
+
 // testStopped has the API server be gone for a while, in which nobody is cut, and
 // changes that are made before the nodes reach it again arrive.
 func testStopped(s *space) {
@@ -25,11 +29,13 @@ func testStopped(s *space) {
 }
 
 // testCutOff has no packet come from the API server for a while, so that nothing says
-// that the watches are quiet for that, and not since nothing changes.
+// that the watches are quiet for that, and not since nothing changes. It is noticed
+// nevertheless.
 func testCutOff(s *space) {
-	s.outlive(func([]*member) {
+	s.outlive(func(members []*member) {
 		s.net.Isolate(s.server)
-		pause(s.Context(), outage())
+		pause(s.Context(), max(outage(), noticed))
+		failing(members, "connection lost")
 	})
 }
 
@@ -54,7 +60,7 @@ func (s *space) outlive(outage func([]*member)) {
 	s.Logf("what has changed in an outage arrives %s after its end", time.Since(healed).Round(time.Millisecond))
 	parted(rest, gone.Node)
 	recovered(rest)
-	uncut(s.T, rest, gone.Node)
+	s.settled(rest, late, gone.Node)
 }
 
 // testCompaction has etcd forget what a watch would go on from.
@@ -82,7 +88,7 @@ func testCompaction(s *space) {
 	s.net.Heal(s.net.Hosts...)
 	linked(members, late.Node)
 	recovered(members)
-	uncut(s.T, members)
+	s.settled(members, late)
 }
 
 // expired returns the error of a watch from a resource version.
@@ -128,7 +134,7 @@ func testTokenRevoked(s *space) {
 	}
 	recovered(members)
 	linked(members, late.Node)
-	uncut(s.T, members)
+	s.settled(members, late)
 }
 
 // testRoleTaken has the nodes' right to ask be taken away, and given back.
@@ -139,7 +145,7 @@ func testRoleTaken(s *space) {
 
 	s.revoke(account)
 	s.restartAPI()
-	failing(members, "endpointslices")
+	failing(members, "lacks the rule")
 	s.setReady(late.name, true)
 	pause(s.Context(), 2*grace)
 	uncut(s.T, members)
@@ -147,7 +153,7 @@ func testRoleTaken(s *space) {
 	s.grant(account, rule(slicesResource, "list", "watch"))
 	recovered(members)
 	linked(members, late.Node)
-	uncut(s.T, members)
+	s.settled(members, late)
 }
 
 // restartAPI ends all watches: who is asked is whether they may begin, not whether

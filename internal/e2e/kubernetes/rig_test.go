@@ -60,6 +60,8 @@ func TestKubernetes(t *testing.T) {
 		test func(*space)
 	}{
 		{"least roles", testLeastRoles},
+		{"answers", testAnswers},
+		{"access", testAccess},
 		{"mesh", testMesh},
 		{"becoming ready", testBecomingReady},
 		{"deleted", testDeleted},

@@ -3,17 +3,12 @@
 package kubernetes_test
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/kubernetes"
-	client "k8s.io/client-go/kubernetes"
 )
 
 const slicesResource = "discovery.k8s.io/endpointslices"
@@ -62,9 +57,11 @@ func testLeastRoles(s *space) {
 				if tt.verbs != nil {
 					s.grant(account, rule(src.resource, tt.verbs...))
 				}
-				tell := s.run(t, src.strategy, s.token(account, nil))
+				k := src.strategy
+				k.Client, k.Namespaces = fromConfig(t, s.plane.TokenConfig(s.token(account, nil))), []string{s.name}
+				tell := ask(t, k, "")
 				if tt.says == nil {
-					tell.await("both pods", func(c cluster.Change) bool { return c.Kind == cluster.Replaced && slices.Equal(c.Nodes, want) })
+					tell.awaitAnswer(want, nil)
 					return
 				}
 				got := tell.await("a failure", func(c cluster.Change) bool { return c.Kind == cluster.Failed })
@@ -74,49 +71,6 @@ func testLeastRoles(s *space) {
 					}
 				}
 			})
-		}
-	}
-}
-
-// A telling is a strategy that runs in the test itself, and what it tells.
-type telling struct {
-	t    *testing.T
-	told chan cluster.Change
-}
-
-// run runs a strategy until the test ends, as one who has a token.
-func (s *space) run(t *testing.T, k kubernetes.Strategy, token string) *telling {
-	t.Helper()
-	clientset, err := client.NewForConfig(s.plane.TokenConfig(token))
-	s.must(err)
-	k.Client, k.Namespaces = kubernetes.FromClientset(clientset), []string{s.name}
-	ctx, cancel := context.WithCancel(t.Context())
-	tell := &telling{t, make(chan cluster.Change, 10000)}
-	r := cluster.NewRoster("", nil, func(c cluster.Change) { tell.told <- c })
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		if err := k.Run(ctx, r); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { cancel(); wait.Wait() })
-	return tell
-}
-
-// await returns the first change that is as it should be.
-func (tell *telling) await(what string, met func(cluster.Change) bool) cluster.Change {
-	tell.t.Helper()
-	late := time.NewTimer(soon)
-	defer late.Stop()
-	var last cluster.Change
-	for {
-		select {
-		case last = <-tell.told:
-			if met(last) {
-				return last
-			}
-		case <-late.C:
-			tell.t.Fatalf("for %s, %s is not told; the last is %s of %q and %v", soon, what, last.Kind, last.Nodes, last.Err)
 		}
 	}
 }

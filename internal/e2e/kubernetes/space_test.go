@@ -29,6 +29,8 @@ const (
 	account  = "node" // the service account of the pods
 	service  = "web"  // the headless service of the pods
 	portName = "cluster"
+
+	adminName, adminPort = "admin", 9000 // another port of each
 )
 
 // A space is a test's own namespace of the API, with a service account and a
@@ -42,20 +44,19 @@ type space struct {
 
 func newSpace(t *testing.T, r *rig) *space {
 	t.Helper()
-	sum := sha256.Sum256([]byte(t.Name()))
+	return newSpaceFor(t, r, t.Name())
+}
+
+// newSpaceFor is for tests that have several, each for something else.
+func newSpaceFor(t *testing.T, r *rig, what string) *space {
+	t.Helper()
+	sum := sha256.Sum256([]byte(what))
 	s := &space{T: t, rig: r, api: r.plane.Client(), name: fmt.Sprintf("test-%x", sum[:4])}
 	ctx := t.Context()
 	_, err := s.api.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}, metav1.CreateOptions{})
 	s.must(err)
 	s.addAccount(account)
-	_, err = s.api.CoreV1().Services(s.name).Create(ctx, &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: service},
-		Spec: corev1.ServiceSpec{
-			ClusterIP: corev1.ClusterIPNone, Selector: map[string]string{"app": service},
-			Ports: []corev1.ServicePort{{Name: portName, Port: port, TargetPort: intstr.FromInt32(port)}},
-		},
-	}, metav1.CreateOptions{})
-	s.must(err)
+	s.serve(service, corev1.ServiceSpec{})
 	t.Cleanup(func() { // so that no other test's pods share the addresses
 		none := int64(0)
 		err := s.api.CoreV1().Pods(s.name).DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{})
@@ -64,6 +65,17 @@ func newSpace(t *testing.T, r *rig) *space {
 		}
 	})
 	return s
+}
+
+// serve makes a headless service of the pods, which is as spec says in all else.
+func (s *space) serve(name string, spec corev1.ServiceSpec) {
+	s.Helper()
+	spec.ClusterIP, spec.Selector = corev1.ClusterIPNone, map[string]string{"app": service}
+	spec.Ports = append(spec.Ports, corev1.ServicePort{Name: portName, Port: port, TargetPort: intstr.FromInt32(port)})
+	_, err := s.api.CoreV1().Services(s.name).Create(s.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec,
+	}, metav1.CreateOptions{})
+	s.must(err)
 }
 
 func (s *space) must(err error) {
@@ -148,7 +160,8 @@ func (s *space) create(name string, h *hosts.Host) *corev1.Pod {
 			NodeName: machine, ServiceAccountName: account, AutomountServiceAccountToken: &no,
 			Hostname: name, Subdomain: service,
 			Containers: []corev1.Container{{
-				Name: "node", Image: "node", Ports: []corev1.ContainerPort{{Name: portName, ContainerPort: port}},
+				Name: "node", Image: "node",
+				Ports: []corev1.ContainerPort{{Name: portName, ContainerPort: port}, {Name: adminName, ContainerPort: adminPort}},
 			}},
 		},
 	}, metav1.CreateOptions{})

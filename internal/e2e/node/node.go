@@ -12,11 +12,8 @@
 package node
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -24,12 +21,11 @@ import (
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/gossip"
 	"github.com/libcluster-go/cluster/transport/mesh"
+
+	"github.com/libcluster-go/cluster/internal/e2e/process"
 )
 
-const (
-	variable  = "CLUSTER_E2E_NODE" // of the environment: a Config in JSON
-	lookEvery = 20 * time.Millisecond
-)
+const lookEvery = 20 * time.Millisecond
 
 // A Config is what a node does.
 type Config struct {
@@ -60,30 +56,10 @@ func (r Report) equal(other Report) bool {
 
 // Main is a node, and doesn't return, if the process is to be one; else it does
 // nothing.
-func Main() {
-	text := os.Getenv(variable)
-	if text == "" {
-		return
-	}
-	if err := run(text); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+func Main() { process.Main(run) }
 
-// run is a node until its standard input ends: when the test says so, or dies.
-func run(text string) error {
-	var cfg Config
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
-		return fmt.Errorf("node: %s: %w", variable, err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		defer cancel()
-		_, _ = io.Copy(io.Discard, os.Stdin)
-	}()
+// run is a node until ctx is done.
+func run(ctx context.Context, cfg Config) error {
 	m, err := mesh.Listen(mesh.Config{
 		Secrets: []string{cfg.Secret}, Bind: cfg.Bind, Advertise: cfg.Bind,
 		Heartbeat: cfg.Heartbeat, DownAfter: cfg.DownAfter,
@@ -126,12 +102,5 @@ func report(ctx context.Context, sup *cluster.Supervisor, stats *gossip.Stats) e
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// lines calls f with each line of r.
-func lines(r io.Reader, f func([]byte)) {
-	for s := bufio.NewScanner(r); s.Scan(); {
-		f(s.Bytes())
 	}
 }

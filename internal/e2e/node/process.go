@@ -3,129 +3,22 @@
 package node
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"io"
-	"os"
-	"os/exec"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/libcluster-go/cluster"
 
 	"github.com/libcluster-go/cluster/internal/e2e/hosts"
+	"github.com/libcluster-go/cluster/internal/e2e/process"
 )
 
-// stopWithin is how long a node may take to end when it is told to.
-const stopWithin = 10 * time.Second
-
-// A Process is a node on one of the hosts. Its methods are called from one
-// goroutine at a time.
+// A Process is a node on one of the hosts.
 type Process struct {
+	*process.Process[Report]
 	Node cluster.Node
-
-	tb      testing.TB
-	cmd     *exec.Cmd
-	stdin   io.Closer
-	log     bytes.Buffer // what it wrote to standard error, once it has ended
-	readers sync.WaitGroup
-	ended   bool
-
-	mu     sync.Mutex
-	latest Report
-	more   chan struct{} // closed at the next report
 }
 
-// Start starts a node on a host. It is stopped when the test ends, and what it
-// has logged is shown if that has failed.
+// Start starts a node on a host, as [process.Start] does.
 func Start(tb testing.TB, h *hosts.Host, cfg Config) *Process {
 	tb.Helper()
-	text, err := json.Marshal(cfg)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	p := &Process{Node: cluster.Node(cfg.Bind), tb: tb, more: make(chan struct{})}
-	p.cmd = h.Command(context.Background(), self)
-	p.cmd.Env = append(os.Environ(), variable+"="+string(text), "GORACE=atexit_sleep_ms=0")
-	p.cmd.Stderr = &p.log
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
-		tb.Fatal(err)
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	p.readers.Go(func() { lines(out, p.take) })
-	tb.Cleanup(func() {
-		p.Stop()
-		if tb.Failed() {
-			tb.Logf("%s has logged:\n%s", p.Node, p.log.String())
-		}
-	})
-	return p
-}
-
-// take takes a line of the node's.
-func (p *Process) take(line []byte) {
-	var r Report
-	if err := json.Unmarshal(line, &r); err != nil {
-		p.tb.Errorf("%s says %q: %v", p.Node, line, err)
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.latest = r
-	close(p.more)
-	p.more = make(chan struct{})
-}
-
-// Report returns the latest, and what is closed at the next.
-func (p *Process) Report() (Report, <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.latest, p.more
-}
-
-// Await waits until a report is as it should be, and fails the test if none is
-// by the deadline.
-func (p *Process) Await(deadline time.Time, what string, met func(Report) bool) {
-	p.tb.Helper()
-	late := time.NewTimer(time.Until(deadline))
-	defer late.Stop()
-	for {
-		r, more := p.Report()
-		if met(r) {
-			return
-		}
-		select {
-		case <-more:
-		case <-late.C:
-			p.tb.Fatalf("%s reports %+v; want %s", p.Node, r, what)
-		}
-	}
-}
-
-// Stop has the node leave, and returns when it has ended. It may be called again.
-func (p *Process) Stop() {
-	p.tb.Helper()
-	if p.ended {
-		return
-	}
-	p.ended = true
-	_ = p.stdin.Close()
-	kill := time.AfterFunc(stopWithin, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	p.readers.Wait()
-	if err := p.cmd.Wait(); err != nil {
-		p.tb.Errorf("%s: %v", p.Node, err)
-	}
+	return &Process{process.Start[Report](tb, h, cfg.Bind, cfg), cluster.Node(cfg.Bind)}
 }

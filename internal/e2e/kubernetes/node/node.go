@@ -14,24 +14,20 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/internal/e2e/process"
 	"github.com/libcluster-go/cluster/strategy/dns"
 	"github.com/libcluster-go/cluster/strategy/kubernetes"
 	"github.com/libcluster-go/cluster/strategy/static"
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
-const (
-	variable  = "CLUSTER_E2E_NODE" // of the environment: a Config in JSON
-	lookEvery = 20 * time.Millisecond
-)
+const lookEvery = 20 * time.Millisecond
 
 // A Config is what a node does.
 type Config struct {
@@ -103,31 +99,11 @@ type Cut struct {
 
 // Main is a node, and doesn't return, if the process is to be one; else it does
 // nothing.
-func Main() {
-	text := os.Getenv(variable)
-	if text == "" {
-		return
-	}
-	if err := run(text); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+func Main() { process.Main(run) }
 
-// run is a node until its standard input ends: when the test says so, or dies.
-func run(text string) error {
-	var cfg Config
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
-		return fmt.Errorf("node: %s: %w", variable, err)
-	}
+// run is a node until ctx is done.
+func run(ctx context.Context, cfg Config) error {
 	net.DefaultResolver = cfg.resolver() // a host of the tests has the machine's resolv.conf
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // until the test says so
-		defer cancel()
-		_, _ = io.Copy(io.Discard, os.Stdin)
-	}()
 	// Without the exchange of peers, every link is one that the strategy has found.
 	m, err := mesh.Listen(mesh.Config{
 		Secrets: []string{cfg.Secret}, Bind: cfg.Bind, Advertise: cfg.Bind, NoPeerExchange: true,
