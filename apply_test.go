@@ -49,6 +49,40 @@ func TestApplyRefusesAllForOneMistake(t *testing.T) {
 	})
 }
 
+// TestAStaleAnswerIsNotTheNewStrategys: a roster that was made while the strategy
+// was being changed doesn't count.
+func TestAStaleAnswerIsNotTheNewStrategys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a:1")
+		old := newSource()
+		w.start([]Topology{{Name: "web", Strategy: old}})
+		stale := old.r()
+		stale.Replace(nodes("a:1"))
+		synctest.Wait()
+		reopen := func() {
+			stale.mu.Lock()
+			defer stale.mu.Unlock()
+			stale.closed = false // as one is that was made right after the old one was closed
+		}
+		runner := w.sup.runners[0]
+		runner.change(Topology{Name: "web", Strategy: newSource()}, runner.group)
+		for _, when := range []string{"before the new strategy runs", "while it runs"} {
+			reopen()
+			stale.Replace(nodes("b:1"))
+			stale.Fail(errSource)
+			if st := w.sup.Status().Topologies[0]; len(st.Nodes) != 1 || st.Nodes[0].Want != Lingering || !st.Nodes[0].RemoveAt.IsZero() || st.LastError != nil {
+				t.Errorf("%s: %+v, want a:1, lingering without a clock", when, st)
+			}
+			synctest.Wait()
+		}
+		w.apply()
+		reopen()
+		stale.Replace(nodes("b:1"))
+		time.Sleep(2 * defaultRemoveGrace)
+		w.wantLinked("when the topology is gone")
+	})
+}
+
 func TestApplyLeavesAloneWhatIsUnchanged(t *testing.T) {
 	src := newSource()
 	f := &funcs{}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/libcluster-go/cluster/internal/signal"
 )
 
 // calls are the calls of user code under way, for Wait to name those that
@@ -14,6 +16,7 @@ type calls struct {
 	mu    sync.Mutex
 	next  int
 	under map[int]call
+	ended signal.Signal // rung whenever a call has ended
 }
 
 type call struct {
@@ -33,8 +36,24 @@ func (c *calls) begin(what string) (end func()) {
 	c.under[id] = call{what, time.Now()}
 	return func() {
 		c.mu.Lock()
-		defer c.mu.Unlock()
 		delete(c.under, id)
+		c.mu.Unlock()
+		c.ended.Ring()
+	}
+}
+
+// wait returns once no call is under way. Unlike with a WaitGroup, one may begin
+// meanwhile, and is waited for too.
+func (c *calls) wait() {
+	for {
+		ended := c.ended.Wait()
+		c.mu.Lock()
+		under := len(c.under)
+		c.mu.Unlock()
+		if under == 0 {
+			return
+		}
+		<-ended
 	}
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -33,6 +34,9 @@ func (s *Supervisor) makeMesh(topologies []Topology) error {
 	if name == "" || s.opts.transport != nil || s.Mesh() != nil {
 		return nil
 	}
+	if s.ctx.Err() != nil { // nobody would close it
+		return ErrStopped
+	}
 	m, err := meshFromEnvironment(os.Getenv, s.opts.log)
 	if err != nil {
 		return fmt.Errorf("cluster: topology %q has no transport, and a mesh can't be made from the environment: %w", name, err)
@@ -42,7 +46,7 @@ func (s *Supervisor) makeMesh(topologies []Topology) error {
 	stopped := s.stopped
 	s.mu.Unlock()
 	if stopped { // nobody else will close it
-		return fmt.Errorf("%w: %w", ErrStopped, m.Close())
+		return errors.Join(ErrStopped, m.Close())
 	}
 	return nil
 }

@@ -72,6 +72,18 @@ func TestAMeshFromTheEnvironment(t *testing.T) {
 	t.Errorf("not told that the node left: %v", ctx.Err())
 }
 
+// TestApplyAfterTheStopMakesNoMesh: nobody would close it.
+func TestApplyAfterTheStopMakesNoMesh(t *testing.T) {
+	t.Setenv(EnvSecret, goodSecret)
+	t.Setenv(EnvBind, "127.0.0.1:0")
+	sup := startFromEnvironment(t, nil)
+	sup.Stop()
+	err := sup.Apply([]Topology{{Name: "web", Strategy: hosts{}}})
+	if !errors.Is(err, ErrStopped) || err.Error() != ErrStopped.Error() || sup.Mesh() != nil {
+		t.Errorf("Apply returns %q and makes the mesh %v, want %q and none", err, sup.Mesh(), ErrStopped)
+	}
+}
+
 func TestNoMeshWhereNoneIsNeeded(t *testing.T) {
 	t.Setenv(EnvSecret, "")
 	connect := func(context.Context, Node) error { return nil }

@@ -46,15 +46,17 @@ type (
 	}
 
 	// NodeConnected tells that a node is linked. Duration is how long
-	// connecting took; zero if this node didn't.
+	// connecting took; zero if this node didn't. Failures counts the
+	// ConnectFailed that came before, since the node was last linked.
 	NodeConnected struct {
 		Node     Node
 		Topology string
 		Duration time.Duration
+		Failures int
 	}
 
 	// ConnectFailed tells that an attempt failed, the how-manyeth since the
-	// node was last linked. Another follows after a backoff.
+	// node was last linked or not wanted. Another follows after a backoff.
 	ConnectFailed struct {
 		Node     Node
 		Topology string
@@ -72,8 +74,8 @@ type (
 		Duration time.Duration
 	}
 
-	// DisconnectFailed tells that a node that nobody wants could not be cut.
-	// Another attempt follows after a backoff.
+	// DisconnectFailed tells that a node that nobody wants could not be cut, for
+	// the how-manyeth time since one did. Another attempt follows after a backoff.
 	DisconnectFailed struct {
 		Node     Node
 		Topology string
@@ -83,8 +85,9 @@ type (
 	}
 
 	// StrategyFailed tells that a lookup failed (Roster.Fail), or that Run
-	// returned an error or panicked; Failures counts them since the last good
-	// answer. No node is removed for it.
+	// returned an error or panicked. No node is removed for it. Failures counts
+	// them since it last worked: since the last answer, or, after a Run that
+	// failed, since one that had answered went on for 30 seconds.
 	StrategyFailed struct {
 		Topology string
 		Failures int
@@ -205,12 +208,14 @@ func (s *Supervisor) allDiverged() []Diverged {
 
 // newLog returns the logger for what the supervisor itself has to say: it may
 // be used on a loop and under a lock, since the user's handler runs elsewhere.
+// It may be used while end waits, too, which it does for these calls.
 func (s *Supervisor) newLog() *slog.Logger {
 	return logqueue.New(s.opts.log, func(write func()) {
-		s.run(func() {
-			defer s.calls.begin("the logger's Handle")()
+		ended := s.calls.begin("the logger's Handle")
+		go func() {
+			defer ended()
 			write()
-		})
+		}()
 	})
 }
 
@@ -219,7 +224,7 @@ func (s *Supervisor) newLog() *slog.Logger {
 func logEvent(log *slog.Logger, e Event) {
 	switch e := e.(type) {
 	case NodeConnected:
-		log.Info("node connected", "node", e.Node, "topology", e.Topology, "took", e.Duration)
+		log.Info("node connected", "node", e.Node, "topology", e.Topology, "took", e.Duration, "failures", e.Failures)
 	case NodeDisconnected:
 		log.Info("node disconnected", "node", e.Node, "topology", e.Topology, "cause", e.Cause, "after", e.Duration)
 	case ConnectFailed:

@@ -169,18 +169,22 @@ func (g *group) call(ctx context.Context, what string, f func(ctx context.Contex
 func (g *group) connect(ctx context.Context, cancel context.CancelFunc, n Node) {
 	defer cancel()
 	var canon []Node
-	err := g.call(ctx, "Connect("+string(n)+")", func(ctx context.Context, t Transport) error { return t.Connect(ctx, n) })
+	var end outcome
+	end.err = g.call(ctx, "Connect("+string(n)+")", func(ctx context.Context, t Transport) error {
+		end = outcomeOf(t.Connect(ctx, n))
+		return end.err
+	})
 	if panicked := g.call(ctx, "Canonical("+string(n)+")", func(_ context.Context, t Transport) error {
 		if c, ok := t.(transport.Canonicalizer); ok {
 			canon = c.Canonical(n)
 		}
 		return nil
 	}); panicked != nil {
-		err = errors.Join(err, panicked)
+		end.err = errors.Join(end.err, panicked)
 	}
 	g.update(func(c *core, now time.Time) {
 		delete(g.cancels, n)
-		c.connected(now, n, canon, err)
+		c.connected(now, n, canon, end)
 	})
 }
 

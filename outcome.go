@@ -10,17 +10,34 @@ import (
 
 // What the core is told: how what step began has ended.
 
+// An outcome is how a call of Connect has ended.
+type outcome struct {
+	err      error
+	self     bool // the node is this one
+	partial  bool // some of what the name stands for is linked
+	unwanted bool // the other side wants no link
+}
+
+// outcomeOf says what kind of error it is. It isn't for code under a lock: the
+// error may have an Is or an Unwrap, which are user's code.
+func outcomeOf(err error) outcome {
+	return outcome{
+		err: err, self: errors.Is(err, transport.ErrSelf),
+		partial: errors.Is(err, transport.ErrPartial), unwanted: errors.Is(err, transport.ErrUnwanted),
+	}
+}
+
 // connected takes the end of an attempt to connect a target, and the links that
 // the transport said then that the target stands for. What else it stood for, it
 // still does: only a listing tells that a link is gone.
-func (c *core) connected(now time.Time, n Node, canon []Node, err error) {
+func (c *core) connected(now time.Time, n Node, canon []Node, end outcome) {
 	t := c.targets[n]
 	c.seq++
 	c.connecting--
 	if t.retry {
 		c.retrying--
 	}
-	if !c.aliases && err == nil {
+	if !c.aliases && end.err == nil {
 		canon = []Node{n}
 	}
 	for _, x := range canon {
@@ -34,39 +51,40 @@ func (c *core) connected(now time.Time, n Node, canon []Node, err error) {
 	c.settle(now, t, append(canon, t.canon...), false)
 	c.claim()
 	c.tellUp(now)
-	t.connecting, t.self = false, errors.Is(err, transport.ErrSelf)
+	t.connecting, t.self = false, end.self
 	again := c.recheck(t, now)
 	switch {
 	case t.cancelled:
-		t.attempts = 0
+		t.attempts, t.failures = 0, 0
 		if !t.up {
 			t.next = now
 		}
-	case t.up && (err == nil || again.IsZero()): // or the other side has linked us meanwhile
-		t.attempts, t.err, t.next = 0, nil, again
-	case err == nil: // it was lost before it was seen
+	case t.up && (end.err == nil || again.IsZero()): // or the other side has linked us meanwhile
+		t.attempts, t.failures, t.err, t.next = 0, 0, nil, again
+	case end.err == nil: // it was lost before it was seen
 		t.flaps++
 		t.attempts, t.err = 1, nil
 		t.next = now.Add(backoff(t.flaps, c.random()))
 	case t.self:
-		t.attempts, t.err = 0, nil
+		t.attempts, t.failures, t.err = 0, 0, nil
 		t.next = c.recheckName(t, now)
 	default:
-		c.failed(now, t, err)
+		c.failed(now, t, end)
 	}
 }
 
 // failed notes an attempt in vain, or one of which a part was.
-func (c *core) failed(now time.Time, t *target, err error) {
+func (c *core) failed(now time.Time, t *target, end outcome) {
 	t.attempts++
-	t.err = err
+	t.err = end.err
 	t.next = now.Add(backoff(t.attempts, c.random()))
-	if errors.Is(err, transport.ErrUnwanted) {
+	if end.unwanted {
 		t.next = now.Add(backoffMax/2 + backoff(1<<10, c.random())/2)
 	}
-	if !errors.Is(err, transport.ErrPartial) {
+	if !end.partial {
+		t.failures++
 		c.events = append(c.events, ConnectFailed{
-			Node: t.node, Topology: c.owner(t.node), Attempt: t.attempts, Duration: now.Sub(t.began), Err: err,
+			Node: t.node, Topology: c.owner(t.node), Attempt: t.failures, Duration: now.Sub(t.began), Err: end.err,
 		})
 	}
 }
@@ -211,7 +229,9 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	slices.Sort(canon)
 	canon = slices.Compact(canon)
 	for _, n := range canon {
-		c.links[n].ours = true
+		l := c.links[n]
+		l.ours = true
+		l.failures = max(l.failures, t.failures)
 	}
 	lost := slices.ContainsFunc(t.canon, func(n Node) bool { return !slices.Contains(canon, n) })
 	wasUp := t.up
@@ -219,7 +239,7 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	t.wasUp = t.wasUp || t.up
 	switch {
 	case t.up && !wasUp:
-		t.changed, t.attempts, t.err = now, 0, nil
+		t.changed, t.attempts, t.failures, t.err = now, 0, 0, nil
 		t.next = c.recheck(t, now)
 	case t.up && lost:
 		t.next = now // a name that has lost one of its nodes
@@ -264,7 +284,8 @@ func (c *core) tellUp(now time.Time) {
 	}
 	slices.Sort(fresh)
 	for _, n := range fresh {
-		c.events = append(c.events, NodeConnected{Node: n, Topology: c.links[n].topology, Duration: c.dialTime(now, n)})
+		l := c.links[n]
+		c.events = append(c.events, NodeConnected{Node: n, Topology: l.topology, Duration: c.dialTime(now, n), Failures: l.failures})
 	}
 }
 

@@ -16,7 +16,8 @@ const pollTimeoutMin = 5 * time.Second
 // authoritative answer. Each call gets a context with a timeout of interval,
 // but of at least 5 seconds. After an error it is called again sooner: first
 // after about 100 ms, then twice as late each time, up to interval. After an
-// answer of nobody it is asked at least twice more before nodes are given up.
+// answer of nobody it is asked at least twice more before nodes are given up, as
+// [Roster.ConfirmWithin] says, which is its timeout then too.
 //
 // interval must be positive, and lookup not nil: Start says so otherwise. Since
 // funcs can't be compared, Apply takes every Poll for a changed strategy, which
@@ -47,7 +48,7 @@ func (p poll) strategyName() string { return fmt.Sprintf("cluster.Poll(%s)", p.i
 // Run implements [Strategy].
 func (p poll) Run(ctx context.Context, r *Roster) error {
 	for failures := 0; ; {
-		nodes, err := p.ask(ctx)
+		nodes, err := p.ask(ctx, r.ConfirmWithin())
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end is no failure
 		}
@@ -58,7 +59,7 @@ func (p poll) Run(ctx context.Context, r *Roster) error {
 			failures = 0
 			r.Replace(nodes)
 		}
-		wait := time.NewTimer(p.pause(failures, r.confirmWithin(), rand.Float64()))
+		wait := time.NewTimer(p.pause(failures, r.ConfirmWithin(), rand.Float64()))
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
@@ -68,8 +69,12 @@ func (p poll) Run(ctx context.Context, r *Roster) error {
 	}
 }
 
-func (p poll) ask(ctx context.Context) ([]Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(p.interval, pollTimeoutMin))
+func (p poll) ask(ctx context.Context, confirm time.Duration) ([]Node, error) {
+	timeout := max(p.interval, pollTimeoutMin)
+	if confirm > 0 {
+		timeout = min(timeout, confirm)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return p.lookup(ctx)
 }

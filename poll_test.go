@@ -85,6 +85,75 @@ func TestPollBoundsEachLookup(t *testing.T) {
 	}
 }
 
+// TestRule02_OneAnswerOfNobodyAndThenNone cuts nobody: a source that hangs then
+// has failed before the grace is over.
+func TestRule02_OneAnswerOfNobodyAndThenNone(t *testing.T) {
+	tests := []struct {
+		name    string
+		grace   time.Duration
+		changed bool // the strategy that is told of nobody is another one
+	}{
+		{"by default", defaultRemoveGrace, false},
+		{"a short grace", 100 * time.Millisecond, false},
+		{"a long grace", time.Hour, false},
+		{"of a new strategy", defaultRemoveGrace, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				said := 0
+				var answers [][]Node
+				web := Topology{Name: "web", Strategy: Poll(5*time.Minute, func(ctx context.Context) ([]Node, error) {
+					if said++; said <= len(answers) {
+						return answers[said-1], nil
+					}
+					<-ctx.Done()
+					return nil, context.Cause(ctx)
+				})}
+				w := newWorld(t, "a:1")
+				if tt.changed {
+					w.start([]Topology{{Name: "web", Strategy: hosts{"a:1"}}}, WithRemoveGrace(tt.grace))
+					synctest.Wait()
+					answers = [][]Node{nil}
+					w.apply(web)
+				} else {
+					answers = [][]Node{nodes("a:1"), nil}
+					w.start([]Topology{web}, WithRemoveGrace(tt.grace))
+				}
+				time.Sleep(3 * time.Hour)
+				w.wantLinked("after one answer of nobody", "a:1")
+				if said < len(answers)+10 {
+					t.Errorf("asked %d times in three hours", said)
+				}
+			})
+		})
+	}
+}
+
+// TestASlowSourceIsNotGivenUp: one that needs longer than an answer of nobody may
+// be waited for is still heard.
+func TestASlowSourceIsNotGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lookups{}
+		l.answer = func(ctx context.Context) ([]Node, error) {
+			select {
+			case <-time.After(20 * time.Second):
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+			if len(l.at) == 2 {
+				return nil, nil
+			}
+			return nodes("a:1", "b:1"), nil
+		}
+		w, at := l.poll(t, time.Minute, 10*time.Minute)
+		w.wantLinked("though it is slow", "a:1")
+		if len(at) < 7 || at[3].Sub(at[2]) > 10*time.Second || at[4].Sub(at[3]) < 20*time.Second {
+			t.Errorf("asked at %v, want the third to be ended soon, and the fourth to have its time", at)
+		}
+	})
+}
+
 func TestPollPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0

@@ -64,7 +64,8 @@ type target struct {
 	cancelled  bool
 	self       bool      // the latest attempt led back here
 	began      time.Time // of the attempt under way
-	attempts   int       // in vain, since it was last up
+	attempts   int       // that the backoff counts
+	failures   int       // that were told since it was last up or not wanted
 	flaps      int       // links that broke soon after they came up
 	unlisted   bool      // its link has just gone without having been listed
 	wasUp      bool      // at any time
@@ -82,6 +83,7 @@ type link struct {
 	claimed  bool   // a topology wants it now
 	cuts     int    // in vain
 	nextCut  time.Time
+	failures int  // that were told before it came up
 	untold   bool // of a link that is new
 }
 
@@ -182,7 +184,7 @@ func (c *core) retarget(now time.Time, fx *effects) {
 			c.resolve(t, now)
 		}
 		if dials && !t.dials && !t.up && !t.connecting {
-			t.attempts, t.next = 0, now
+			t.attempts, t.failures, t.next = 0, 0, now
 		}
 		t.dials = dials
 	}
@@ -247,6 +249,7 @@ func (c *core) claimTarget(w *wants, n Node) {
 	for _, x := range t.canon {
 		if l := c.links[x]; l != nil {
 			l.claimed, l.ours, l.topology = true, true, w.topology
+			l.cuts, l.nextCut = 0, time.Time{}
 		}
 	}
 }

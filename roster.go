@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libcluster-go/cluster/transport"
@@ -21,7 +22,7 @@ type Roster struct {
 	self    Node
 	log     *slog.Logger
 	take    func(Change) (after func())
-	confirm func() time.Duration // see confirmWithin; nil: never
+	confirm func() time.Duration // see ConfirmWithin
 
 	mu     sync.Mutex
 	closed bool
@@ -65,15 +66,32 @@ type Change struct {
 	Err error
 }
 
+// nobody reports whether it is an answer that holds nobody but this node.
+func (c Change) nobody() bool { return c.Kind == Replaced && len(c.Nodes)+len(c.Keep) == 0 }
+
 // NewRoster returns a roster that passes every change on: for tests of
 // strategies, and for strategies that wrap others. self may be empty; a nil
 // logger discards. changed is called on the goroutine of the strategy that calls
-// the roster.
+// the roster. ConfirmWithin is that of the default remove grace after every answer
+// of nobody.
 func NewRoster(self Node, logger *slog.Logger, changed func(Change)) *Roster {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Roster{self: self, log: logger, take: func(c Change) func() { return func() { changed(c) } }}
+	var nobody atomic.Bool
+	return &Roster{
+		self: self, log: logger,
+		take: func(c Change) func() {
+			nobody.Store(c.nobody())
+			return func() { changed(c) }
+		},
+		confirm: func() time.Duration {
+			if nobody.Load() {
+				return confirmWithin(defaultRemoveGrace)
+			}
+			return 0
+		},
+	}
 }
 
 // Replace says that nodes are the source's whole, authoritative answer, of which
@@ -132,7 +150,7 @@ func (r *Roster) Fail(err error) {
 // Self returns this node; empty if the transport doesn't know it.
 func (r *Roster) Self() Node { return r.self }
 
-// Logger returns a logger that carries the topology's name.
+// Logger returns the logger that WithLogger was given, with the topology's name.
 func (r *Roster) Logger() *slog.Logger { return r.log }
 
 // Close ends the roster, which does nothing from then on. The supervisor calls
@@ -158,14 +176,18 @@ func (r *Roster) changeLocked(c Change) (after func()) {
 	return r.take(c)
 }
 
-// confirmWithin is how soon an answer of nobody should be asked for again, so
-// that a mistake is noticed before nodes are given up; zero if none is pending.
-func (r *Roster) confirmWithin() time.Duration {
-	if r.confirm == nil {
-		return 0
-	}
-	return r.confirm()
-}
+// ConfirmWithin is for strategies that ask their source again and again. It is
+// positive while the latest answer is one of nobody (but this node) for which
+// nodes will be given up, and zero otherwise. Such an answer may be a mistake: a
+// strategy then waits at most this long before it asks again, and at most this
+// long for the answer, so that the source has answered twice more, or failed,
+// before the nodes are disconnected. A question that takes longer is a failure
+// to be told by [Roster.Fail], which stops the clock: the next may take its time
+// again. It is a fifth of the remove grace: 6 seconds by default.
+func (r *Roster) ConfirmWithin() time.Duration { return r.confirm() }
+
+// confirmWithin leaves time for two pauses and two questions in the grace.
+func confirmWithin(grace time.Duration) time.Duration { return grace / 5 }
 
 // clean returns the nodes in canonical form, sorted, each once, without this
 // one, and an error for those that can't be parsed.

@@ -227,8 +227,19 @@ func (n *nosy) Self() Node { n.ask("Self"); return n.Transport.Self() }
 
 func (n *nosy) Connect(ctx context.Context, node Node) error {
 	n.ask("Connect")
-	return n.Transport.Connect(ctx, node)
+	if err := n.Transport.Connect(ctx, node); err != nil {
+		return nosyError{err, n}
+	}
+	return nil
 }
+
+type nosyError struct {
+	error
+	nosy *nosy
+}
+
+func (e nosyError) Is(error) bool { e.nosy.ask("Is"); return false }
+func (e nosyError) Unwrap() error { e.nosy.ask("Unwrap"); return e.error }
 
 func (n *nosy) Disconnect(ctx context.Context, node Node) error {
 	n.ask("Disconnect")
@@ -305,7 +316,7 @@ func TestRule10_AllUserCodeMayCallEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		n.r().Add("a:1", "b:1")
+		n.r().Add("a:1", "b:1", "down:1")
 		time.Sleep(time.Minute)
 		n.r().Remove("a:1")
 		w.net.Leave("b:1", "me:1")
@@ -316,7 +327,7 @@ func TestRule10_AllUserCodeMayCallEverything(t *testing.T) {
 			t.Error(err)
 		}
 		for _, what := range []string{
-			"Self", "Connect", "Disconnect", "ListNodes", "Canonical", "Departed", "Notify", "Agreement", "Validate", "Equal", "Run", "log",
+			"Self", "Connect", "Disconnect", "ListNodes", "Canonical", "Departed", "Notify", "Agreement", "Validate", "Equal", "Run", "log", "Is", "Unwrap",
 		} {
 			if _, ok := called.Load(what); !ok {
 				t.Errorf("%s was not called", what)
@@ -387,6 +398,7 @@ func TestRule11_APanicIsLoggedOnce(t *testing.T) {
 		}
 		time.Sleep(backoffMax)
 		src.r().Replace(nodes())
+		time.Sleep(goodRun)
 		src.end <- errPanic
 		synctest.Wait()
 		for what, want := range map[string]int{"the strategy panicked": 2, "works again": 1} {

@@ -95,6 +95,11 @@ func (c *testCore) begin(name string) *wants {
 	return w
 }
 
+// connected says how an attempt has ended.
+func (c *testCore) connected(now time.Time, n Node, canon []Node, err error) {
+	c.core.connected(now, n, canon, outcomeOf(err))
+}
+
 func (c *testCore) step() effects {
 	fx := c.core.step(c.now)
 	if fx.list != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // goodRun is how long a Run that answered must last for its failure to count as
-// the first.
+// the first, and for one that failed before to be over.
 const goodRun = 30 * time.Second
 
 // A runner runs one topology's strategy, again and again, on one goroutine.
@@ -24,8 +24,9 @@ type runner struct {
 	mu       sync.Mutex
 	topology Topology // as it was given
 	group    *group
-	wants    *wants // the group's lock guards what is in it
-	roster   *Roster
+	wants    *wants  // the group's lock guards what is in it
+	roster   *Roster // the one that counts; nil between two strategies
+	began    time.Time
 	endRun   context.CancelFunc
 	fresh    bool // the strategy has not been run yet
 	heard    bool // it has said something: an answer, a failure or its end
@@ -34,7 +35,8 @@ type runner struct {
 	lastSuccess time.Time
 	lastFailure time.Time
 	lastError   error
-	failures    int
+	failures    int  // since it last worked
+	shaky       bool // a Run has failed since
 }
 
 func newRunner(s *Supervisor, t Topology, g *group) *runner {
@@ -58,7 +60,7 @@ func (r *runner) change(t Topology, g *group) {
 		r.group, r.wants = g, newWants(r.name)
 		g.update(func(c *core, _ time.Time) { c.wants = append(c.wants, r.wants) })
 	}
-	r.topology, r.fresh, r.heard = t, true, false
+	r.topology, r.fresh, r.heard, r.shaky, r.roster = t, true, false, false, nil
 	if r.endRun != nil {
 		r.endRun()
 	}
@@ -71,6 +73,7 @@ func (r *runner) remove() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stop()
+	r.roster = nil
 	old := r.wants
 	r.group.update(func(_ *core, now time.Time) { old.retire(now) })
 }
@@ -86,12 +89,11 @@ func (r *runner) closeRoster() {
 
 // loop runs until the topology is removed or the supervisor stops.
 func (r *runner) loop() {
-	log := r.sup.log.With(slog.String("topology", r.name))
+	log := r.sup.opts.log.With(slog.String("topology", r.name)) // a strategy needs no queue
 	for attempts, runs := 0, 0; r.ctx.Err() == nil; runs++ {
 		if runs > 0 {
 			r.sup.publish(StrategyRestarted{Topology: r.name})
 		}
-		began := time.Now()
 		ctx, strategy, roster := r.begin(log)
 		err := r.run(ctx, strategy, roster)
 		roster.Close()
@@ -105,7 +107,7 @@ func (r *runner) loop() {
 			attempts = 0
 			continue
 		}
-		if !r.failed(err) || r.answeredSince(began) && time.Since(began) >= goodRun {
+		if !r.failed(err) || r.wasGood() {
 			attempts = 0
 		}
 		attempts++
@@ -129,23 +131,23 @@ func (r *runner) begin(log *slog.Logger) (context.Context, Strategy, *Roster) {
 		r.endRun()
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	r.endRun, r.fresh = cancel, false
+	r.endRun, r.fresh, r.began = cancel, false, time.Now()
 	if r.state != StateFailing && r.state != StateWaiting {
 		r.state = StateStarting
 	}
 	g, w := r.group, r.wants
 	_, self := g.current()
-	r.roster = &Roster{
-		self:    self,
-		log:     log,
-		take:    func(c Change) func() { return r.take(g, w, c) },
-		confirm: func() time.Duration { return g.confirmWithin(w) },
-	}
-	return ctx, r.topology.Strategy, r.roster
+	roster := &Roster{self: self, log: log, confirm: func() time.Duration { return g.confirmWithin(w) }}
+	roster.take = func(c Change) func() { return r.take(roster, c) }
+	r.roster = roster
+	return ctx, r.topology.Strategy, roster
 }
 
 func (r *runner) run(ctx context.Context, s Strategy, roster *Roster) (err error) {
 	defer r.sup.calls.begin(fmt.Sprintf("topology %q: %s.Run", r.name, strategyName(s)))()
+	ctx, over := context.WithCancel(ctx)
+	defer over()
+	r.sup.run(func() { r.prove(ctx) })
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("cluster: strategy %s panicked: %v", strategyName(s), p)
@@ -155,31 +157,34 @@ func (r *runner) run(ctx context.Context, s Strategy, roster *Roster) (err error
 	return s.Run(ctx, roster)
 }
 
-// logPanic logs the first of several panics in a row.
-func (r *runner) logPanic(p any, stack []byte) {
-	r.mu.Lock()
-	failures := r.failures
-	r.mu.Unlock()
-	if failures == 0 {
-		r.sup.log.Error("the strategy panicked", "topology", r.name, "panic", p, "stack", string(stack))
+// prove notes, while a Run goes on, that it has done so for long enough.
+func (r *runner) prove(ctx context.Context) {
+	long := time.NewTimer(goodRun)
+	defer long.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-long.C:
+	}
+	if told := r.proven(ctx); told != nil {
+		told()
 	}
 }
 
-// take is called under the roster's lock; what it returns is called after that.
-func (r *runner) take(g *group, w *wants, c Change) (after func()) {
-	g.update(func(_ *core, now time.Time) { w.apply(now, c) })
-	if c.Kind == Failed {
-		return r.noteFailure(c.Err, StateFailing)
-	}
-	defer r.sup.changed.Ring()
+func (r *runner) proven(ctx context.Context) (after func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = true
-	if c.Kind == Removed {
-		return nil
+	if ctx.Err() != nil || r.state != StateRunning {
+		return nil // the next answer tells
 	}
+	return r.works()
+}
+
+// works notes that the strategy answers and has not failed lately. It is called
+// under mu, what it returns is not.
+func (r *runner) works() (after func()) {
 	failures := r.failures
-	r.lastSuccess, r.failures, r.state = time.Now(), 0, StateRunning
+	r.failures, r.shaky = 0, false
 	if failures == 0 {
 		return nil
 	}
@@ -188,9 +193,44 @@ func (r *runner) take(g *group, w *wants, c Change) (after func()) {
 	}
 }
 
-func (r *runner) noteFailure(err error, state State) (after func()) {
+// logPanic logs the first of several panics in a row.
+func (r *runner) logPanic(p any, stack []byte) {
+	r.mu.Lock()
+	again := r.shaky
+	r.mu.Unlock()
+	if !again {
+		r.sup.log.Error("the strategy panicked", "topology", r.name, "panic", p, "stack", string(stack))
+	}
+}
+
+// take is called under the roster's lock; what it returns is called after that.
+// It takes nothing from a Run that was told to end: the answer would count as the
+// next strategy's, and a failure on the way out is none.
+func (r *runner) take(roster *Roster, c Change) (after func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if roster != r.roster || r.ctx.Err() != nil {
+		return nil
+	}
+	r.heard = true
+	defer r.sup.changed.Ring()
+	r.group.update(func(_ *core, now time.Time) { r.wants.apply(now, c) })
+	switch c.Kind {
+	case Failed:
+		return r.noteFailure(c.Err, StateFailing)
+	case Removed:
+		return nil
+	default:
+		r.lastSuccess, r.state = time.Now(), StateRunning
+		if r.shaky && time.Since(r.began) < goodRun {
+			return nil // not before prove
+		}
+		return r.works()
+	}
+}
+
+// noteFailure is called under mu, what it returns is not.
+func (r *runner) noteFailure(err error, state State) (after func()) {
 	r.failures++
 	r.heard = true
 	r.lastFailure, r.lastError, r.state = time.Now(), err, state
@@ -201,18 +241,31 @@ func (r *runner) noteFailure(err error, state State) (after func()) {
 // failed notes that Run has returned an error. It reports false if there is
 // another strategy by now.
 func (r *runner) failed(err error) bool {
-	if !r.note(func(w *wants) { w.fail() }) {
+	var publish func()
+	if !r.note(func(w *wants) {
+		w.fail()
+		publish, r.shaky = r.noteFailure(err, StateWaiting), true
+	}) {
 		return false
 	}
-	r.noteFailure(err, StateWaiting)()
+	publish()
 	return true
 }
 
 // ended notes that Run has returned nil. It reports false if there is another
 // strategy by now.
 func (r *runner) ended() bool {
-	if !r.note(func(w *wants) { w.ended, r.state, r.heard = true, StateEnded, true }) {
+	var told func()
+	if !r.note(func(w *wants) {
+		if r.state == StateRunning {
+			told = r.works()
+		}
+		w.ended, r.state, r.heard = true, StateEnded, true
+	}) {
 		return false
+	}
+	if told != nil {
+		told()
 	}
 	r.sup.publish(StrategyEnded{Topology: r.name})
 	return true
@@ -229,10 +282,11 @@ func (r *runner) note(change func(w *wants)) bool {
 	return true
 }
 
-func (r *runner) answeredSince(t time.Time) bool {
+// wasGood reports whether the latest Run has answered, and was a long one.
+func (r *runner) wasGood() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lastSuccess.After(t)
+	return !r.lastSuccess.Before(r.began) && time.Since(r.began) >= goodRun
 }
 
 func (r *runner) status() TopologyStatus {
@@ -247,13 +301,12 @@ func (r *runner) status() TopologyStatus {
 	}
 }
 
-// confirmWithin is a third of the remove grace while an answer of nobody is
-// waited out, so that a polled source is asked at least twice in it.
+// confirmWithin is what a roster's ConfirmWithin says.
 func (g *group) confirmWithin(w *wants) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !w.orphans() {
+	if !w.unconfirmed() {
 		return 0
 	}
-	return g.core.removeGrace / 3
+	return confirmWithin(g.core.removeGrace)
 }

@@ -301,7 +301,7 @@ func (s *sim) endDial(n Node, how int) {
 	s.failed[n] = err != nil && !errors.Is(err, transport.ErrSelf) && !d.cancelled
 	s.stands[n] = canon
 	s.tracef("dial %s ends (cancelled %v): %v", n, d.cancelled, err)
-	s.core.connected(s.now, n, canon, err)
+	s.core.connected(s.now, n, canon, outcomeOf(err))
 	if s.core.targets[n].up { // the other side has linked us
 		delete(s.failed, n)
 	}

@@ -45,7 +45,7 @@ type TopologyStatus struct {
 	// never.
 	LastFailure time.Time
 	LastError   error
-	// Failures counts those since the last answer.
+	// Failures counts those since it last worked, as those of a StrategyFailed.
 	Failures int
 	// ListError is what ListNodes returned, if it failed the last time: until
 	// it answers again, what is linked is as it was.

@@ -140,6 +140,7 @@ func (s *Supervisor) end() {
 			end()
 		}
 		s.work.Wait()
+		s.calls.wait() // of the logger
 		ended <- err
 	}()
 	late := time.NewTimer(s.opts.stopTimeout)

@@ -41,6 +41,7 @@ type wants struct {
 	topology string
 	answers  map[Node]*answer
 	hints    map[Node]*hint
+	nobody   bool   // the latest complete answer holds nobody
 	failing  bool   // the source has failed since it last answered well
 	broken   bool   // it has failed since it last said anything
 	ended    bool   // Run has returned nil
@@ -97,7 +98,7 @@ func (w *wants) replace(now time.Time, nodes, keep []Node) {
 	for n, want := range listed {
 		w.answers[n] = &answer{want: want}
 	}
-	w.failing, w.broken = false, false
+	w.nobody, w.failing, w.broken = len(listed) == 0, false, false
 	w.hear(now, nodes)
 }
 
@@ -231,10 +232,10 @@ func (w *wants) expire(now time.Time, grace, ttl time.Duration, down func(Node) 
 	return next
 }
 
-// orphans reports whether an answer of nobody is being waited out.
-func (w *wants) orphans() bool {
+// unconfirmed reports whether an answer of nobody is being waited out.
+func (w *wants) unconfirmed() bool {
 	for _, a := range w.answers {
-		if a.orphan {
+		if w.nobody && !a.since.IsZero() {
 			return true
 		}
 	}

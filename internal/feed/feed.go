@@ -31,11 +31,14 @@ type Hub[E any] struct {
 type subscriber[E any] struct {
 	queue  chan E
 	cancel func() bool // takes back the watch on the subscriber's context
+	since  int         // events queued since the latest snapshot
+	lost   int         // what was told right before that
 }
 
 // New returns a hub whose subscribers' queues hold size events beside the
 // snapshot. snapshot makes the event that a subscriber begins with, lagged
-// the one that tells how many were dropped. Both are called under the hub's
+// the one that tells how many events were dropped since the last such one that
+// was read. Both are called under the hub's
 // lock, so they must be short and must not call the hub.
 func New[E any](size int, snapshot func() E, lagged func(dropped int) E) *Hub[E] {
 	return &Hub[E]{size: size, snapshot: snapshot, lagged: lagged, subs: map[*subscriber[E]]struct{}{}}
@@ -62,19 +65,29 @@ func (h *Hub[E]) push(s *subscriber[E], events []E) {
 		for _, e := range events {
 			s.queue <- e
 		}
+		s.since += len(events)
 		return
 	}
-	dropped := len(events)
-	for drained := false; !drained; {
-		select {
-		case <-s.queue:
-			dropped++
-		default:
-			drained = true
-		}
+	unread := s.drain()
+	dropped := len(events) + min(unread, s.since)
+	if unread > s.since+1 { // so is what was told of earlier ones, before the snapshot
+		dropped += s.lost
 	}
+	s.lost, s.since = dropped, 0
 	s.queue <- h.lagged(dropped)
 	s.queue <- h.snapshot() // holds what events have changed
+}
+
+// drain empties the queue, and returns how much was in it.
+func (s *subscriber[E]) drain() (unread int) {
+	for {
+		select {
+		case <-s.queue:
+			unread++
+		default:
+			return unread
+		}
+	}
 }
 
 // Subscribe returns a channel of the snapshot and all that follows. It is

@@ -20,9 +20,6 @@ const (
 	// shortest is between two rounds of questions, whatever the TTL says, and
 	// after a first failure.
 	shortest = time.Second
-	// confirm is how soon an authoritative answer of nobody is asked for again,
-	// so that it has been seen several times before the remove grace is over.
-	confirm = 5 * time.Second
 	// maxJitter leaves a change to be seen within the TTL and a second.
 	maxJitter = 500 * time.Millisecond
 	// maxRound bounds all questions of a round together.
@@ -214,7 +211,7 @@ func (s Strategy) run(ctx context.Context, r *cluster.Roster, exchange exchanger
 	}
 	var turn turns
 	for failures := 0; ; {
-		results := s.round(ctx, exchange, &turn)
+		results := s.roundWithin(ctx, r.ConfirmWithin(), exchange, &turn)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end is no failure
 		}
@@ -224,8 +221,7 @@ func (s Strategy) run(ctx context.Context, r *cluster.Roster, exchange exchanger
 		if said[len(said)-1].Kind != cluster.Failed {
 			failures = 0
 		}
-		nobody := said[0].Kind == cluster.Replaced && onlySelf(said[0].Nodes, r.Self())
-		wait := time.NewTimer(s.pause(leastTTL(results), failures, nobody, rand.Float64()))
+		wait := time.NewTimer(s.pause(leastTTL(results), failures, r.ConfirmWithin(), rand.Float64()))
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
@@ -249,20 +245,10 @@ func tell(r *cluster.Roster, said []cluster.Change) {
 	}
 }
 
-// onlySelf reports whether there is nobody but this node.
-func onlySelf(nodes []cluster.Node, self cluster.Node) bool {
-	for _, n := range nodes {
-		c, err := transport.ParseNode(string(n))
-		if err != nil || c.Addr() != self.Addr() {
-			return false
-		}
-	}
-	return true
-}
-
 // pause is how long to wait before the next round, after an answer that holds
-// for ttl, or after so many failures. random is in [0,1).
-func (s Strategy) pause(ttl time.Duration, failures int, nobody bool, random float64) time.Duration {
+// for ttl, or after so many failures. confirm is the roster's ConfirmWithin, and
+// random is in [0,1).
+func (s Strategy) pause(ttl time.Duration, failures int, confirm time.Duration, random float64) time.Duration {
 	longest := s.Interval
 	if longest == 0 {
 		longest = defaultInterval
@@ -270,11 +256,23 @@ func (s Strategy) pause(ttl time.Duration, failures int, nobody bool, random flo
 	if failures > 0 {
 		ttl = shortest << min(failures-1, 16)
 	}
-	if nobody {
-		ttl = min(ttl, confirm)
-	}
 	d := min(max(ttl, shortest), longest)
-	return d + time.Duration(random*float64(min(d/10, maxJitter)))
+	d += time.Duration(random * float64(min(d/10, maxJitter)))
+	if confirm > 0 {
+		d = min(d, confirm)
+	}
+	return d
+}
+
+// roundWithin is a round that takes no longer than confirm, the roster's
+// ConfirmWithin, unless that is zero.
+func (s Strategy) roundWithin(ctx context.Context, confirm time.Duration, exchange exchanger, turn *turns) []result {
+	if confirm > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, confirm, fmt.Errorf("nobody can't be confirmed within %s", confirm))
+		defer cancel()
+	}
+	return s.round(ctx, exchange, turn)
 }
 
 // round asks all queries, side by side, and returns a result for each.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/libcluster-go/cluster"
+	"github.com/libcluster-go/cluster/transport/memory"
 )
 
 // The tests wait rather than work, so that more of them go side by side than there
@@ -31,30 +33,31 @@ func TestPause(t *testing.T) {
 		interval time.Duration
 		ttl      time.Duration
 		failures int
-		nobody   bool
+		confirm  time.Duration
 		least    time.Duration
 		most     time.Duration
 	}{
-		"the TTL":                    {0, 3 * time.Second, 0, false, 3 * time.Second, 3300 * time.Millisecond},
-		"a TTL of zero":              {0, 0, 0, false, time.Second, 1100 * time.Millisecond},
-		"a long TTL":                 {0, time.Hour, 0, false, 5 * time.Second, 5500 * time.Millisecond},
-		"no TTL":                     {0, forever, 0, false, 5 * time.Second, 5500 * time.Millisecond},
-		"a long interval":            {time.Minute, 30 * time.Second, 0, false, 30 * time.Second, 30500 * time.Millisecond},
-		"an interval under a second": {10 * time.Millisecond, 0, 0, false, 10 * time.Millisecond, 11 * time.Millisecond},
-		"a failure":                  {0, 0, 1, false, time.Second, 1100 * time.Millisecond},
-		"a second failure":           {0, 0, 2, false, 2 * time.Second, 2200 * time.Millisecond},
-		"a third failure":            {0, 0, 3, false, 4 * time.Second, 4400 * time.Millisecond},
-		"many failures":              {0, 0, 1000, false, 5 * time.Second, 5500 * time.Millisecond},
-		"many, a long interval":      {time.Hour, 0, 1000, false, time.Hour, time.Hour + 500*time.Millisecond},
-		"nobody":                     {time.Hour, time.Minute, 0, true, 5 * time.Second, 5500 * time.Millisecond},
-		"nobody, for a second":       {time.Hour, time.Second, 0, true, time.Second, 1100 * time.Millisecond},
+		"the TTL":                    {0, 3 * time.Second, 0, 0, 3 * time.Second, 3300 * time.Millisecond},
+		"a TTL of zero":              {0, 0, 0, 0, time.Second, 1100 * time.Millisecond},
+		"a long TTL":                 {0, time.Hour, 0, 0, 5 * time.Second, 5500 * time.Millisecond},
+		"no TTL":                     {0, forever, 0, 0, 5 * time.Second, 5500 * time.Millisecond},
+		"a long interval":            {time.Minute, 30 * time.Second, 0, 0, 30 * time.Second, 30500 * time.Millisecond},
+		"an interval under a second": {10 * time.Millisecond, 0, 0, 0, 10 * time.Millisecond, 11 * time.Millisecond},
+		"a failure":                  {0, 0, 1, 0, time.Second, 1100 * time.Millisecond},
+		"a second failure":           {0, 0, 2, 0, 2 * time.Second, 2200 * time.Millisecond},
+		"a third failure":            {0, 0, 3, 0, 4 * time.Second, 4400 * time.Millisecond},
+		"many failures":              {0, 0, 1000, 0, 5 * time.Second, 5500 * time.Millisecond},
+		"many, a long interval":      {time.Hour, 0, 1000, 0, time.Hour, time.Hour + 500*time.Millisecond},
+		"nobody":                     {time.Hour, time.Minute, 0, 6 * time.Second, 6 * time.Second, 6 * time.Second},
+		"nobody, for a second":       {time.Hour, time.Second, 0, 6 * time.Second, time.Second, 1100 * time.Millisecond},
+		"nobody, a short grace":      {time.Hour, time.Second, 0, 200 * time.Millisecond, 200 * time.Millisecond, 200 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := Strategy{Interval: tt.interval}
-			if got := s.pause(tt.ttl, tt.failures, tt.nobody, 0); got != tt.least {
+			if got := s.pause(tt.ttl, tt.failures, tt.confirm, 0); got != tt.least {
 				t.Errorf("it is %s, want %s", got, tt.least)
 			}
-			if got := s.pause(tt.ttl, tt.failures, tt.nobody, 1); got != tt.most {
+			if got := s.pause(tt.ttl, tt.failures, tt.confirm, 1); got != tt.most {
 				t.Errorf("it is %s at most, want %s", got, tt.most)
 			}
 		})
@@ -160,12 +163,63 @@ func TestNobodyIsConfirmed(t *testing.T) {
 				}
 				f.set("web. A", text)
 				tell.within(2 * time.Minute)
-				if got := tell.within(30 * time.Second); len(got) < 5 || got[0] != "Replace" {
-					t.Errorf("within 30 seconds it tells %q, want at least five answers of nobody", got)
+				if got := tell.within(30 * time.Second); len(got) < 4 || got[0] != "Replace" {
+					t.Errorf("within 30 seconds it tells %q, want at least four answers of nobody", got)
 				}
 			})
 		})
 	}
+}
+
+// TestNobodyIsConfirmedInTime has no node be cut for one answer of nobody after
+// which the server is silent, however short the remove grace is.
+func TestNobodyIsConfirmedInTime(t *testing.T) {
+	for _, grace := range []time.Duration{500 * time.Millisecond, 5 * time.Second, 30 * time.Second} {
+		t.Run(grace.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := memory.New()
+				me, err := n.Join("10.0.0.1:4370")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := n.Join("10.0.0.2:4370"); err != nil {
+					t.Fatal(err)
+				}
+				f := &fake{says: map[string]string{"web. A": "|web. 60 A 10.0.0.2"}}
+				s := Strategy{
+					Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Network: "ip4", Authoritative: true,
+					Interval: time.Minute, Timeout: 50 * time.Second, Attempts: 1,
+				}
+				sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: over{s, f.exchange}}},
+					cluster.WithTransport(me), cluster.WithRemoveGrace(grace), cluster.WithLogger(slog.New(slog.DiscardHandler)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { sup.Stop(); _ = sup.Wait() }()
+				time.Sleep(10 * time.Second)
+				f.set("web. A", "NXDOMAIN|ns|. 60 SOA a. b. 1 1 1 1 60")
+				for st := sup.Status(); st.Topologies[0].Nodes[0].RemoveAt.IsZero(); st = sup.Status() {
+					time.Sleep(grace / 100)
+				}
+				f.set("web. A", "silent")
+				time.Sleep(time.Hour)
+				if got := sup.Nodes(); !slices.Equal(got, []cluster.Node{"10.0.0.2:4370"}) {
+					t.Errorf("it is linked with %q after one answer of nobody, want 10.0.0.2:4370", got)
+				}
+			})
+		})
+	}
+}
+
+// over is a strategy that asks over another network.
+type over struct {
+	Strategy
+
+	exchange exchanger
+}
+
+func (o over) Run(ctx context.Context, r *cluster.Roster) error {
+	return o.run(ctx, r, o.exchange)
 }
 
 // TestHintsAreNotConfirmed has answers that remove nobody be asked for no more

@@ -14,9 +14,10 @@
 // The metadata has a version, which is another one after every change. It is
 // read first, then the service, and then the server is asked to answer as soon as
 // the version isn't that one any more: so a change is acted on at once, and none
-// is missed in between. An idle node asks every 30 to 35 seconds, and one that is
-// told of nobody else every 5 to 10, since that may be a mistake. A server that
-// answers without having waited is asked again after Strategy.Interval.
+// is missed in between. An idle node asks every 30 to 35 seconds. A server that
+// answers without having waited is asked again after Strategy.Interval. An answer
+// of nobody may be a mistake: it is asked for again, without waiting for a change,
+// before others are given up for it (see cluster.Roster.ConfirmWithin).
 //
 // # What counts
 //
@@ -34,8 +35,9 @@
 // and then twice as late each time, up to Strategy.Interval or 30 s. A failure is
 // whatever isn't a whole answer: a server that can't be reached or whose name
 // can't be resolved, any status but 200, a redirect, a content that isn't the
-// JSON of a service or a stack, and no answer in time. That is 5 s, and for a
-// request that the server is asked to hold that much more. If the address of a
+// JSON of a service or a stack, and no answer in time. That is 5 s, for a
+// request that the server is asked to hold that much more, and less after an
+// answer of nobody if the remove grace is short. If the address of a
 // container isn't one, that fails and the others count as hints.
 //
 // # Concurrency

@@ -18,9 +18,8 @@ const (
 	// hold is how long the server is asked to wait for a change, in whole
 	// seconds. It also bounds how late it is noticed that the server is mute.
 	hold = 30 * time.Second
-	// holdAlone is hold after an answer of nobody but this node. That may be a
-	// mistake, which is to be noticed before the others are given up.
-	holdAlone = 5 * time.Second
+	// heldLeast is from when on a request counts as held.
+	heldLeast = 2500 * time.Millisecond
 	// overshoot is how much longer the server takes: it looks every 5 seconds.
 	overshoot = 5 * time.Second
 	// spacing is the least time between two looks. It bounds what a busy
@@ -37,8 +36,6 @@ type poller struct {
 	client           *http.Client
 	version, content *url.URL
 	roster           *cluster.Roster
-
-	alone bool // the last answer has nobody but this node
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -60,7 +57,11 @@ func (p *poller) run(ctx context.Context) {
 			held = hold // it was a change that was waited for
 		}
 		known = version
-		if !sleep(ctx, pause(p.interval(), failures, held, rand.Float64())) {
+		wait := pause(p.strategy.Interval, failures, held, rand.Float64())
+		if confirm := p.roster.ConfirmWithin(); confirm > 0 {
+			wait = min(wait, confirm)
+		}
+		if !sleep(ctx, wait) {
 			return
 		}
 	}
@@ -68,10 +69,18 @@ func (p *poller) run(ctx context.Context) {
 
 // look waits for another version than the known one and tells what the service
 // is then. The version is asked for first: a change in between makes the next
-// wait a short one.
+// wait a short one. An answer of nobody may be a mistake: it isn't waited then
+// before the service is asked for again, and not for long for an answer.
 func (p *poller) look(ctx context.Context, known string) (version string, err error) {
+	confirm := p.roster.ConfirmWithin()
+	if confirm > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, confirm, fmt.Errorf("no answer within %s", confirm))
+		defer cancel()
+		known = ""
+	}
 	version, err = p.wait(ctx, known)
-	if err != nil || version == known && !p.alone {
+	if err != nil || version == known {
 		return version, err
 	}
 	if err := p.tell(ctx); err != nil {
@@ -85,12 +94,8 @@ func (p *poller) look(ctx context.Context, known string) (version string, err er
 func (p *poller) wait(ctx context.Context, known string) (version string, err error) {
 	u, timeout := *p.version, requestTimeout
 	if known != "" {
-		d := hold
-		if p.alone {
-			d = holdAlone
-		}
-		u.RawQuery = url.Values{"wait": {"true"}, "value": {known}, "maxWait": {strconv.Itoa(int(d / time.Second))}}.Encode()
-		timeout += d + overshoot
+		u.RawQuery = url.Values{"wait": {"true"}, "value": {known}, "maxWait": {strconv.Itoa(int(hold / time.Second))}}.Encode()
+		timeout += hold + overshoot
 	}
 	body, err := p.get(ctx, &u, timeout)
 	if err != nil {
@@ -118,7 +123,6 @@ func (p *poller) tell(ctx context.Context) error {
 		return unexpected(p.content, body, err)
 	}
 	nodes, keep, bad := p.strategy.nodes(containers)
-	p.alone = bad == nil && !p.others(nodes) && !p.others(keep)
 	if bad == nil {
 		p.roster.Replace(nodes, keep...)
 		return nil
@@ -128,23 +132,6 @@ func (p *poller) tell(ctx context.Context) error {
 	}
 	p.roster.Fail(fmt.Errorf("rancher: GET %s: %w", p.content.Redacted(), bad))
 	return nil
-}
-
-// others reports whether some nodes aren't this one.
-func (p *poller) others(nodes []cluster.Node) bool {
-	for _, n := range nodes {
-		if n.Addr() != p.roster.Self().Addr() {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *poller) interval() time.Duration {
-	if p.alone {
-		return min(p.strategy.Interval, holdAlone)
-	}
-	return p.strategy.Interval
 }
 
 // pause is how long to wait before the next look, after so many failures in a
@@ -159,7 +146,7 @@ func pause(interval time.Duration, failures int, held time.Duration, random floa
 		d = min(d, interval, retryMax)
 		return max(spacing, d/2+time.Duration(random*float64(d/2)))
 	}
-	if held > holdAlone/2 { // it holds requests
+	if held > heldLeast { // it holds requests
 		return spacing
 	}
 	return max(spacing, time.Duration(float64(interval)*(0.9+0.2*random))-held)

@@ -202,6 +202,43 @@ func TestNobody(t *testing.T) {
 	}
 }
 
+// TestNobodyIsConfirmedInTime has no node be cut for one answer of nobody after
+// which the server is mute.
+func TestNobodyIsConfirmedInTime(t *testing.T) {
+	for _, grace := range []time.Duration{500 * time.Millisecond, 30 * time.Second} {
+		t.Run(grace.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, s := inMemory(t)
+				n := memory.New()
+				me, err := n.Join(self)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := n.Join(a); err != nil {
+					t.Fatal(err)
+				}
+				sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: s}},
+					cluster.WithTransport(me), cluster.WithRemoveGrace(grace), cluster.WithLogger(slog.New(slog.DiscardHandler)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { sup.Stop(); _ = sup.Wait() }()
+				time.Sleep(time.Minute)
+				m.setNodes(self)
+				synctest.Wait()
+				m.fail(hang, true)
+				if sup.Status().Topologies[0].Nodes[0].RemoveAt.IsZero() {
+					t.Error("the answer of nobody was not told")
+				}
+				time.Sleep(time.Hour)
+				if got := sup.Nodes(); !slices.Equal(got, []cluster.Node{a}) {
+					t.Errorf("it is linked with %q after one answer of nobody, want %q", got, a)
+				}
+			})
+		})
+	}
+}
+
 // TestBusy has a server whose version differs at every look be asked at most 20
 // times a second.
 func TestBusy(t *testing.T) {
@@ -332,7 +369,7 @@ func TestPause(t *testing.T) {
 	}{
 		"after a change":                 {interval, 0, hold, spacing, spacing},
 		"held":                           {time.Hour, 0, 35 * time.Second, spacing, spacing},
-		"held for a node that is alone":  {time.Hour, 0, holdAlone, spacing, spacing},
+		"held for a short time":          {time.Hour, 0, heldLeast + 1, spacing, spacing},
 		"not held":                       {interval, 0, 0, 4500 * ms, 5500 * ms},
 		"not held, slow":                 {interval, 0, 1000 * ms, 3500 * ms, 4500 * ms},
 		"not held, slower than interval": {100 * ms, 0, 1000 * ms, spacing, spacing},

@@ -175,6 +175,16 @@ func onlyGrows(s *state, r *cluster.Roster, nodes []cluster.Node, err error) {
 	right(r, s.ever, err)
 }
 
+// keepsAll has nobody ever be cut.
+func keepsAll(s *state, r *cluster.Roster, nodes []cluster.Node, err error) {
+	if err != nil {
+		r.Fail(err)
+		return
+	}
+	s.ever = append(s.ever, nodes...)
+	r.Replace(nodes, s.ever...)
+}
+
 func removesAll(s *state, r *cluster.Roster, nodes []cluster.Node, err error) {
 	if err == nil && !slices.Equal(nodes, s.last) {
 		r.Remove(s.last...)
@@ -242,6 +252,46 @@ func looksUpToTheEnd(f *fake) cluster.Strategy {
 func leaks(f *fake) cluster.Strategy {
 	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
 		go func() { <-f.over }()
+		return telling(right)(f).Run(ctx, r)
+	})
+}
+
+func timerLeaks(f *fake) cluster.Strategy {
+	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
+		time.AfterFunc(0, func() { <-f.over })
+		return telling(right)(f).Run(ctx, r)
+	})
+}
+
+// timerStarts leaks a goroutine whose starter is gone, which a timer started.
+func timerStarts(f *fake) cluster.Strategy {
+	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
+		time.AfterFunc(0, func() { go func() { <-f.over }() })
+		return telling(right)(f).Run(ctx, r)
+	})
+}
+
+func contextLeaks(f *fake) cluster.Strategy {
+	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
+		context.AfterFunc(ctx, func() { <-f.over })
+		return telling(right)(f).Run(ctx, r)
+	})
+}
+
+func replacesAtTheEnd(f *fake) cluster.Strategy {
+	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
+		defer func() {
+			r.Replace(nil)
+			r.Fail(ctx.Err())
+		}()
+		return telling(right)(f).Run(ctx, r)
+	})
+}
+
+func removesAtTheEnd(f *fake) cluster.Strategy {
+	return runFunc(func(ctx context.Context, r *cluster.Roster) error {
+		nodes, _, _, _ := f.watch()
+		defer r.Remove(nodes...)
 		return telling(right)(f).Run(ctx, r)
 	})
 }

@@ -24,15 +24,19 @@ const restartAfter = 100 * time.Millisecond
 type recorder struct {
 	mu      sync.Mutex
 	changes []cluster.Change
-	more    chan struct{} // closed at the next change
+	late    []cluster.Change // those that came when the context was done
+	more    chan struct{}    // closed at the next change
 }
 
 func newRecorder() *recorder { return &recorder{more: make(chan struct{})} }
 
-func (r *recorder) add(c cluster.Change) {
+func (r *recorder) add(ctx context.Context, c cluster.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.changes = append(r.changes, c)
+	if ctx.Err() != nil {
+		r.late = append(r.late, c)
+	}
 	close(r.more)
 	r.more = make(chan struct{})
 }
@@ -52,33 +56,51 @@ func (r *recorder) since(mark int) ([]cluster.Change, <-chan struct{}) {
 	return r.changes[mark:len(r.changes):len(r.changes)], r.more
 }
 
+// afterCancel returns the changes that were told when the context was done.
+func (r *recorder) afterCancel() []cluster.Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.late
+}
+
 // A run is a strategy that is being run, as a supervisor does it: again after
 // an error, which is a failure.
 type run struct {
 	*recorder
 
-	cancel   context.CancelFunc
+	strategy cluster.Strategy
+	before   []goroutine // that lived when it was started; nil: others begin beside
+	cancel   func()
 	done     chan struct{} // closed when Run won't be called again
 	panicked error         // before done is closed
 }
 
-func startRun(ctx context.Context, s cluster.Strategy, self cluster.Node) *run {
-	r := &run{recorder: newRecorder(), done: make(chan struct{})}
-	ctx, r.cancel = context.WithCancel(ctx)
-	go pprof.Do(ctx, pprof.Labels(label, r.id()), func(ctx context.Context) {
+// startRun starts s; before are the goroutines that live, and nil if others
+// begin beside.
+func startRun(ctx context.Context, s cluster.Strategy, self cluster.Node, before []goroutine) *run {
+	r := &run{recorder: newRecorder(), strategy: s, before: before, done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(ctx)
+	labels := pprof.Labels(label, r.id())
+	go pprof.Do(ctx, labels, func(ctx context.Context) {
 		defer close(r.done)
-		r.loop(ctx, s, self)
+		r.loop(ctx, self)
 	})
+	r.cancel = func() {
+		// Who cancels a context starts what waits for that by context.AfterFunc.
+		var labelled sync.WaitGroup
+		labelled.Go(func() { pprof.Do(ctx, labels, func(context.Context) { cancel() }) })
+		labelled.Wait()
+	}
 	return r
 }
 
-func (r *run) loop(ctx context.Context, s cluster.Strategy, self cluster.Node) {
+func (r *run) loop(ctx context.Context, self cluster.Node) {
 	for {
-		err := r.once(ctx, s, self)
+		err := r.once(ctx, self)
 		if err == nil || r.panicked != nil || ctx.Err() != nil {
 			return
 		}
-		r.add(cluster.Change{Kind: cluster.Failed, Err: err})
+		r.add(ctx, cluster.Change{Kind: cluster.Failed, Err: err})
 		wait := time.NewTimer(restartAfter)
 		select {
 		case <-wait.C:
@@ -89,15 +111,15 @@ func (r *run) loop(ctx context.Context, s cluster.Strategy, self cluster.Node) {
 	}
 }
 
-func (r *run) once(ctx context.Context, s cluster.Strategy, self cluster.Node) error {
+func (r *run) once(ctx context.Context, self cluster.Node) error {
 	defer func() {
 		if p := recover(); p != nil {
 			r.panicked = fmt.Errorf("Run panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	roster := cluster.NewRoster(self, nil, r.add)
+	roster := cluster.NewRoster(self, nil, func(c cluster.Change) { r.add(ctx, c) })
 	defer roster.Close()
-	return s.Run(ctx, roster)
+	return r.strategy.Run(ctx, roster)
 }
 
 // id is the value of the label.
@@ -105,7 +127,8 @@ func (r *run) id() string { return fmt.Sprintf("%p", r) }
 
 // goroutines returns the stacks of the goroutines that the run has started and
 // that still live, as a goroutine profile prints them: goroutines of the same
-// stack and labels are one record, with blank lines between records.
+// stack and labels are one record, with blank lines between records. If there are
+// none, it returns those that have lost the label.
 func (r *run) goroutines() []string {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -117,6 +140,9 @@ func (r *run) goroutines() []string {
 		if strings.Contains(record, pair) {
 			stacks = append(stacks, record)
 		}
+	}
+	if len(stacks) == 0 && r.before != nil {
+		return strays(r.before, r.strategy)
 	}
 	return stacks
 }

@@ -25,6 +25,7 @@ type stage struct {
 	source Source
 	now    []cluster.Node // what it says: sorted, each once, without this node
 	ever   []cluster.Node // what it has ever said
+	always []cluster.Node // what it has said all the time
 }
 
 func newStage(t testing.TB, h Harness, fault string) *stage {
@@ -37,6 +38,7 @@ func (s *stage) open(nodes ...cluster.Node) {
 	s.t.Helper()
 	s.source = s.h.New(s.t, nodes...)
 	s.note(nodes)
+	s.always = slices.Clone(s.now)
 	if v, ok := s.source.Strategy.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
 			s.t.Fatalf("Validate refuses the strategy, so that Start would: %v", err)
@@ -49,6 +51,7 @@ func (s *stage) set(nodes ...cluster.Node) {
 	s.t.Helper()
 	s.source.Set(nodes...)
 	s.note(nodes)
+	s.always = slices.DeleteFunc(s.always, func(n cluster.Node) bool { return !slices.Contains(s.now, n) })
 }
 
 func (s *stage) note(nodes []cluster.Node) {
@@ -67,7 +70,11 @@ func (s *stage) start() *run {
 // startIn is start in a context of the check's own.
 func (s *stage) startIn(ctx context.Context) *run {
 	s.t.Helper()
-	r := startRun(ctx, s.source.Strategy, s.self)
+	var before []goroutine
+	if !s.h.Parallel {
+		before = alive()
+	}
+	r := startRun(ctx, s.source.Strategy, s.self, before)
 	s.t.Cleanup(func() { s.stop(r) })
 	return r
 }
@@ -122,14 +129,18 @@ func (s *stage) answered(r *run, mark int) {
 }
 
 // knowsOnly checks that what was told are nodes that the source has said, as
-// the kind of answer that it gives.
+// the kind of answer that it gives. None is only to be kept: a Source can't say
+// so, and who is kept though the source left it out would never be cut.
 func (s *stage) knowsOnly(told []cluster.Change) {
 	s.t.Helper()
 	for _, c := range told {
-		for _, n := range append(slices.Clone(c.Nodes), c.Keep...) {
+		for _, n := range slices.Concat(c.Nodes, c.Keep) {
 			if !slices.Contains(s.ever, n) {
 				s.t.Fatalf("the strategy has told %s, but the source never said %s", describe([]cluster.Change{c}), n)
 			}
+		}
+		if len(c.Keep) > 0 {
+			s.t.Fatalf("the strategy has told %s, but the source says nobody who is only to be kept", describe([]cluster.Change{c}))
 		}
 		if s.h.Hints && c.Kind == cluster.Replaced {
 			s.t.Fatalf("the strategy has told %s, but the source gives hints (Harness.Hints)", describe([]cluster.Change{c}))
@@ -259,8 +270,8 @@ func (s *stage) pause(r *run, d time.Duration) (ended bool) {
 	}
 }
 
-// ends cancels r and checks that Run returns, and that none of its goroutines
-// is left.
+// ends cancels r and checks that Run returns, that it gives up nobody on its way
+// out, and that none of its goroutines is left.
 func (s *stage) ends(r *run, when string) {
 	s.t.Helper()
 	deadline := time.Now().Add(endsWithin)
@@ -271,7 +282,23 @@ func (s *stage) ends(r *run, when string) {
 	if r.panicked != nil {
 		s.t.Fatalf("cancelled %s: %v", when, r.panicked)
 	}
+	s.givesUpNobody(r, when)
 	s.leavesNone(r, "cancelled "+when, deadline)
+}
+
+// givesUpNobody checks that what r told after it was cancelled cuts no node that
+// the source has said all the time: a lookup that was broken off is no answer.
+// One that was over may still be told.
+func (s *stage) givesUpNobody(r *run, when string) {
+	s.t.Helper()
+	for _, c := range r.afterCancel() {
+		for _, n := range s.always {
+			listed := slices.Contains(c.Nodes, n)
+			if c.Kind == cluster.Replaced && !listed || c.Kind == cluster.Removed && listed {
+				s.t.Fatalf("cancelled %s, the strategy has still told %s, but the source has said %s all the time", when, describe([]cluster.Change{c}), n)
+			}
+		}
+	}
 }
 
 // leavesNone checks that no goroutine is left at the deadline. Nothing tells
@@ -279,6 +306,7 @@ func (s *stage) ends(r *run, when string) {
 func (s *stage) leavesNone(r *run, why string, deadline time.Time) {
 	s.t.Helper()
 	for wait := time.Millisecond; ; wait *= 2 {
+		time.Sleep(wait) // first of all: a timer may be about to start one
 		left := r.goroutines()
 		if len(left) == 0 {
 			return
@@ -286,7 +314,6 @@ func (s *stage) leavesNone(r *run, why string, deadline time.Time) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s, Run has returned, but left goroutines:\n%s", why, strings.Join(left, "\n\n"))
 		}
-		time.Sleep(wait)
 	}
 }
 

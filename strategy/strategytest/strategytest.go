@@ -31,6 +31,10 @@
 // them. A strategy that keeps connections of net/http idle leaves their
 // goroutines, and has to close them.
 //
+// A goroutine of a timer has no label. One that lives a second after Run has
+// returned is found out by its ancestry, except with [Harness.Parallel], where it
+// may be another check's.
+//
 // # Concurrency
 //
 // A Source's funcs are called one at a time, from the goroutine of the test,
@@ -77,7 +81,7 @@ type Harness struct {
 
 	// Parallel runs the checks side by side, as many as go test's -parallel says:
 	// for sources that New makes apart from each other, with strategies that
-	// mostly wait. It excludes Bubble.
+	// mostly wait. It excludes Bubble. Goroutines of timers aren't checked then.
 	Parallel bool
 
 	// Within is how long is waited for what must happen: an answer, a Fail. Zero
@@ -99,7 +103,9 @@ type Source struct {
 	Strategy cluster.Strategy
 
 	// Set makes the source say nodes from now on, in one step as far as it can.
-	// It isn't called during a fault. Nil is for those that can't change.
+	// The others are gone for good: a strategy that still keeps one, as not ready
+	// say, is wrong. It isn't called during a fault. Nil is for those that can't
+	// change.
 	Set func(nodes ...cluster.Node)
 
 	// Faults are the ways in which the source can fail, by name; the names are

@@ -46,8 +46,8 @@ const (
 	maxSubject     = 255
 )
 
-// Config sets up a [Mesh]. Only Secrets or TLS (or an explicit Insecure) has to be
-// given; every other field has a default that suits a data centre. Listen
+// Config sets up a [Mesh]. Only Secrets or TLS (or an explicit Insecure) has to
+// be given; every other field has a default that suits a data centre. Listen
 // copies what it needs and doesn't change it.
 type Config struct {
 	// Cluster is the name of the cluster: two nodes of which each has another
@@ -64,19 +64,18 @@ type Config struct {
 	// TLS has the nodes prove themselves by certificates, instead of Secrets or
 	// beside them. It is copied, and hardened: TLS 1.3 only, no session tickets,
 	// and both sides show a certificate that is verified, by ClientCAs and
-	// RootCAs, which both have to be set. A dialler verifies the name that it dialled, or the address, or
-	// ServerName if that is set. InsecureSkipVerify needs VerifyConnection,
-	// which then decides alone. To change certificates at run time, use the
-	// callbacks GetCertificate, GetClientCertificate and GetConfigForClient;
-	// what the last returns is hardened in the same way.
+	// RootCAs, which both have to be set. A dialler verifies the name that it
+	// dialled, or the address, or ServerName if that is set. InsecureSkipVerify
+	// needs VerifyConnection, which then decides alone. To change certificates
+	// at run time, use the callbacks GetCertificate, GetClientCertificate and
+	// GetConfigForClient; what the last returns is hardened in the same way.
 	TLS *tls.Config
 
 	// VerifyPeer ties a certificate to a node: an error refuses the link, and
 	// the peer is told its text. Both sides call it for each address that the
 	// peer advertises, once it has said who it is, from goroutines of the mesh's
-	// own, several at once. Nil means
-	// that every certificate that is verified is good for every node. It needs
-	// TLS.
+	// own, several at once. Nil means that every certificate that is verified is
+	// good for every node. It needs TLS.
 	VerifyPeer func(state tls.ConnectionState, n transport.Node) error
 
 	// Insecure makes links without TLS and without a proof: whoever reaches
@@ -159,9 +158,9 @@ type Config struct {
 	MaxMessage int
 
 	// SendQueue is how many bytes may wait to be written to one peer before
-	// [Mesh.Send] waits. What has more than about 64 KiB isn't in it: it goes in parts
-	// between the others, and its sender waits for the last of them. Zero means
-	// 64 KiB.
+	// [Mesh.Send] waits. What has more than about 64 KiB isn't in it: it goes in
+	// parts between the others, and its sender waits for the last of them. Zero
+	// means 64 KiB.
 	SendQueue int
 
 	// ReceiveQueue is how many bytes of messages may wait for the handler of
@@ -172,10 +171,10 @@ type Config struct {
 	ReceiveQueue int
 
 	// ReceiveLarge is how many bytes of what comes in parts (more than about
-	// 64 KiB each) may be held for all peers together, from the first part until the
-	// handler has returned. Further ones are dropped; requests and replies fail
-	// with [ErrOverloaded]. Besides, one peer may have no more than 48 MiB of them
-	// on the way. Zero means 256 MiB; at least twice MaxMessage.
+	// 64 KiB each) may be held for all peers together, from the first part until
+	// the handler has returned. Further ones are dropped; requests and replies
+	// fail with [ErrOverloaded]. Besides, one peer may have no more than 48 MiB of
+	// them on the way. Zero means 256 MiB; at least twice MaxMessage.
 	ReceiveLarge int
 
 	// MaxRequests is how many requests of one peer to one subject are responded
@@ -214,8 +213,8 @@ func NewSecret() string {
 	return base64.RawStdEncoding.EncodeToString(b[:])
 }
 
-// withDefaults returns a copy of c that shares nothing with it, with
-// zero fields filled, or an error that names the field, its value, and what would be right.
+// withDefaults returns a copy of c that shares nothing with it, with zero fields
+// filled, or an error that names the field, its value, and what would be right.
 func withDefaults(c Config) (Config, error) {
 	setDefault(&c.Cluster, defaultCluster)
 	setDefault(&c.Bind, fmt.Sprintf(":%d", Port))

@@ -57,7 +57,8 @@ func newSpaceFor(t *testing.T, r *rig, what string) *space {
 	s.must(err)
 	s.addAccount(account)
 	s.serve(service, corev1.ServiceSpec{})
-	t.Cleanup(func() { // so that no other test's pods share the addresses
+	t.Cleanup(func() { // so that no other test's pods share the addresses, or are cut off
+		s.net.Heal(s.net.Hosts...)
 		none := int64(0)
 		err := s.api.CoreV1().Pods(s.name).DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{})
 		if err != nil {
