@@ -7,6 +7,9 @@ import (
 	"io"
 	mathrand "math/rand/v2"
 	"net"
+	"runtime"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +27,7 @@ func TestFlood(t *testing.T) {
 	connect(t, a, member)
 	events := member.Events(t.Context())
 	<-events // the snapshot
+	idle := runtime.NumGoroutine()
 
 	silent := make([]net.Conn, 0, each)
 	for i := range each {
@@ -61,12 +65,32 @@ func TestFlood(t *testing.T) {
 			t.Errorf("a member's link flapped: %+v", e)
 		}
 	}
-	for _, m := range []*Mesh{a, member, bad, good} {
+	if err := good.Close(); err != nil {
+		t.Error(err)
+	}
+	settles(t, idle)
+	for _, m := range []*Mesh{a, member, bad} {
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// settles waits until no more goroutines live than idle: what a connection has
+// started ends with that, and not only when the mesh is closed.
+func settles(t *testing.T, idle int) {
+	t.Helper()
+	late := time.After(patience)
+	for look := time.NewTicker(10 * time.Millisecond); runtime.NumGoroutine() > idle; {
+		select {
+		case <-look.C:
+		case <-late:
+			var stacks strings.Builder
+			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+			t.Fatalf("%d goroutines live, but before the flood there were %d:\n%s", runtime.NumGoroutine(), idle, &stacks)
+		}
+	}
 }
 
 // dialFrom connects from one of 127.0.0.2 to 127.0.0.9 where the OS has them.
