@@ -54,27 +54,36 @@ func (s Strategy) Run(_ context.Context, r *cluster.Roster) error {
 }
 
 func (s Strategy) nodes() ([]cluster.Node, error) {
-	var errs []error
+	var wrong []error
 	if s.Port < 0 || s.Port > 65535 {
-		errs = append(errs, fmt.Errorf("static: Port is %d; want 1 to 65535, or 0 if each host has its own", s.Port))
+		wrong = append(wrong, fmt.Errorf("static: Port is %d; want 1 to 65535, or 0 if each host has its own", s.Port))
 	}
 	nodes := make([]cluster.Node, 0, len(s.Hosts))
 	for i, h := range s.Hosts {
 		n, err := transport.ParseNodeWithPort(h, s.Port)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("static: Hosts[%d] is %q: %w; want %s", i, h, err, s.form(h)))
+			wrong = append(wrong, fmt.Errorf("static: Hosts[%d] is %q%w", i, h, s.fault(h, err)))
 			continue
 		}
 		nodes = append(nodes, n)
 	}
-	return nodes, errors.Join(errs...)
+	if len(wrong) == 0 {
+		return nodes, nil
+	}
+	all := wrong[0]
+	for _, err := range wrong[1:] { // in the same line, whose start names the topology
+		all = fmt.Errorf("%w; %w", all, err)
+	}
+	return nil, all
 }
 
-// form says what would be right instead of h.
-func (s Strategy) form(h string) string {
+// fault says what is wrong with h, of which err is the parser's, and what would
+// be right.
+func (s Strategy) fault(h string, err error) error {
 	const example = `such as "10.0.0.1:4370" or "web.internal:4370"`
 	if _, err := transport.ParseNodeWithPort(h, 1); err == nil {
-		return "Port set, or a port of its own, " + example
+		return errors.New(" and has no port; set Port, or give it one of its own, " + example)
 	}
-	return "a host, " + example
+	// The parser's error quotes h, and wraps one that doesn't.
+	return fmt.Errorf(": %w; write it like one that is valid, %s", errors.Unwrap(err), example)
 }
