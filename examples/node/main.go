@@ -34,28 +34,43 @@ func main() {
 
 // run is a node until ctx is done.
 func run(ctx context.Context, bind, advertise string, hosts []string) error {
-	secrets := os.Getenv("CLUSTER_SECRET")
-	if secrets == "" {
+	var secrets []string // several while they are being changed: new,old
+	for s := range strings.SplitSeq(os.Getenv(cluster.EnvSecret), ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	if len(secrets) == 0 {
 		return errors.New("CLUSTER_SECRET is not set; give all nodes the same, such as that of `openssl rand -base64 32`")
 	}
 	hear := func(_ context.Context, msg mesh.Message) { log.Printf("%s says: %s", msg.From, msg.Data) }
 	m, err := mesh.Listen(mesh.Config{
-		Secrets: strings.Split(secrets, ","), Bind: bind, Advertise: advertise, Handlers: map[string]mesh.Handler{"hello": hear},
+		Secrets: secrets, Bind: bind, Advertise: advertise, Handlers: map[string]mesh.Handler{"hello": hear},
 	})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	log.Printf("this node is %s", m.Self())
+	return greet(ctx, m, static.Strategy{Hosts: hosts, Port: mesh.Port})
+}
 
-	nodes := static.Strategy{Hosts: hosts, Port: mesh.Port}
+// greet says hello to each node that is linked, however it was found.
+func greet(ctx context.Context, m *mesh.Mesh, nodes cluster.Strategy) error {
 	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "node", Strategy: nodes}}, cluster.WithTransport(m))
 	if err != nil {
 		return err
 	}
-	for e := range sup.Events(ctx) { // the library logs them; this greets who comes
-		if up, ok := e.(cluster.NodeConnected); ok {
-			_ = m.Send(ctx, up.Node, "hello", []byte("hello")) // it may be gone again
+	for e := range sup.Events(ctx) {
+		var came []cluster.Node
+		switch e := e.(type) {
+		case cluster.Snapshot: // the first event: who was linked before
+			came = e.Nodes
+		case cluster.NodeConnected:
+			came = []cluster.Node{e.Node}
+		}
+		for _, n := range came {
+			_ = m.Send(ctx, n, "hello", []byte("hello")) // it may be gone again
 		}
 	}
 	return sup.Wait()

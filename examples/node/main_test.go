@@ -8,28 +8,34 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/libcluster-go/cluster/strategy/static"
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestGreetsWhomItFinds(t *testing.T) {
-	secret := mesh.NewSecret()
-	t.Setenv("CLUSTER_SECRET", secret)
-	greetings := make(chan string, 1)
-	other, err := mesh.Listen(mesh.Config{
-		Secrets: []string{secret}, Bind: "127.0.0.1:0",
-		Handlers: map[string]mesh.Handler{"hello": func(_ context.Context, msg mesh.Message) { greetings <- string(msg.Data) }},
+// listen makes a mesh that tells what is said to it.
+func listen(t *testing.T, secret string) (m *mesh.Mesh, greetings chan string) {
+	t.Helper()
+	greetings = make(chan string, 10)
+	hear := func(_ context.Context, msg mesh.Message) { greetings <- string(msg.Data) }
+	m, err := mesh.Listen(mesh.Config{
+		Secrets: []string{secret}, Bind: "127.0.0.1:0", Handlers: map[string]mesh.Handler{"hello": hear},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	t.Cleanup(func() { _ = m.Close() })
+	return m, greetings
+}
 
+// isGreeted runs a node until there is a greeting from it.
+func isGreeted(t *testing.T, greetings chan string, run func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, "127.0.0.1:0", "", []string{string(other.Self())}) }()
+	go func() { ended <- run(ctx) }()
 	select {
 	case got := <-greetings:
 		if got != "hello" {
@@ -44,6 +50,40 @@ func TestGreetsWhomItFinds(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+func TestGreetsWhomItFinds(t *testing.T) {
+	secret := mesh.NewSecret()
+	for name, env := range map[string]string{
+		"one secret":        secret,
+		"a space after it":  secret + " ",
+		"a comma after it":  secret + ",",
+		"the second of two": mesh.NewSecret() + "," + secret,
+		"a space before it": mesh.NewSecret() + ", " + secret,
+		"nothing around it": "  " + secret + " , ,",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CLUSTER_SECRET", env)
+			other, greetings := listen(t, secret)
+			isGreeted(t, greetings, func(ctx context.Context) error {
+				return run(ctx, "127.0.0.1:0", "", []string{string(other.Self())})
+			})
+		})
+	}
+}
+
+// TestGreetsWhoWasThereBefore is for peers that dial as soon as the mesh listens.
+func TestGreetsWhoWasThereBefore(t *testing.T) {
+	secret := mesh.NewSecret()
+	other, greetings := listen(t, secret)
+	m, _ := listen(t, secret)
+	if err := other.Connect(t.Context(), m.Self()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Connect(t.Context(), other.Self()); err != nil { // which waits until it sees it, too
+		t.Fatal(err)
+	}
+	isGreeted(t, greetings, func(ctx context.Context) error { return greet(ctx, m, static.Strategy{}) })
 }
 
 func TestMistakesAreExplained(t *testing.T) {
