@@ -74,7 +74,7 @@ func (o *outbox) send(l *letter, eager bool) (wait <-chan struct{}, err error) {
 		o.writeNow(l)
 		return nil, nil
 	}
-	o.messages = l.append(o.room())
+	o.messages = l.append(o.room(headerSize + l.size()))
 	o.kick()
 	return nil, nil
 }
@@ -83,7 +83,7 @@ func (o *outbox) send(l *letter, eager bool) (wait <-chan struct{}, err error) {
 func (o *outbox) writeNow(l *letter) {
 	o.writing = true
 	o.mu.Unlock()
-	b := l.append(o.buffers.get())
+	b := l.append(o.buffers.get(headerSize + l.size()))
 	all := o.try(b)
 	o.buffers.put(b)
 	o.mu.Lock()
@@ -101,13 +101,8 @@ func (o *outbox) idle() bool {
 	return !o.writing && !o.left && !o.shutting && len(o.control)+len(o.messages)+len(o.final) == 0 && o.bulk.empty()
 }
 
-// room is where the next message is appended.
-func (o *outbox) room() []byte {
-	if o.messages == nil {
-		return o.buffers.get()
-	}
-	return o.messages
-}
+// room is where the next message, of so many bytes, is appended.
+func (o *outbox) room(n int) []byte { return o.buffers.grow(o.messages, n) }
 
 // begin queues a large letter. The caller waits for done, or gives up.
 func (o *outbox) begin(l *letter) (*transfer, error) {
@@ -134,7 +129,7 @@ func (o *outbox) giveUp(t *transfer) bool {
 		return false
 	}
 	if t.begun { // an empty part: the rest doesn't come
-		o.messages = t.appendPart(o.room(), 0)
+		o.messages = t.appendPart(o.room(headerSize+partHead), 0)
 		o.kick()
 	}
 	return true
@@ -151,7 +146,7 @@ func (o *outbox) order(t frameType, payload []byte) bool {
 	case len(o.messages) >= o.limit+maxOrdered:
 		return false
 	}
-	o.messages = appendFrame(o.room(), t, payload)
+	o.messages = appendFrame(o.room(headerSize+len(payload)), t, payload)
 	o.kick()
 	return true
 }
@@ -284,7 +279,7 @@ func (o *outbox) next() (b []byte, next nextStep) {
 		b, o.messages, o.partNext = o.messages, nil, true
 	case !o.bulk.empty():
 		o.partNext = false
-		return o.bulk.next(o.buffers.get()), nextPart
+		return o.bulk.next(o.buffers.get(partSize)), nextPart
 	case len(o.final) > 0:
 		b, o.final = o.final, nil
 	default:
@@ -307,22 +302,47 @@ func (o *outbox) rest() nextStep {
 	return nextDone
 }
 
-// writeBuffers is where the buffers wait that no link needs now.
-type writeBuffers struct{ pool sync.Pool }
+// writeBuffers is where the buffers wait that no link needs now: large ones, and
+// small ones for what is mostly written, so that a link that says a word takes none
+// of the large.
+type writeBuffers struct{ small, large sync.Pool }
 
-// A writeBuffer holds what waits for one link, with the default SendQueue.
-type writeBuffer [defaultSendQueue + maxWhole + 2<<10]byte
+type (
+	smallBuffer [4 << 10]byte
+	// A largeBuffer holds what waits for one link, with the default SendQueue.
+	largeBuffer [defaultSendQueue + maxWhole + 2<<10]byte
+)
 
-func (p *writeBuffers) get() []byte {
-	if b, ok := p.pool.Get().(*writeBuffer); ok {
+// grow returns b, or what has its bytes and, if a buffer has it, room for n more.
+func (p *writeBuffers) grow(b []byte, n int) []byte {
+	if len(b)+n <= cap(b) || cap(b) >= len(largeBuffer{}) {
+		return b
+	}
+	bigger := p.get(len(b) + n)
+	bigger = append(bigger, b...)
+	p.put(b)
+	return bigger
+}
+
+func (p *writeBuffers) get(n int) []byte {
+	if n <= len(smallBuffer{}) {
+		if b, ok := p.small.Get().(*smallBuffer); ok {
+			return b[:0]
+		}
+		return new(smallBuffer)[:0]
+	}
+	if b, ok := p.large.Get().(*largeBuffer); ok {
 		return b[:0]
 	}
-	return new(writeBuffer)[:0]
+	return new(largeBuffer)[:0]
 }
 
 // put takes a buffer back, unless it is of another size.
 func (p *writeBuffers) put(b []byte) {
-	if cap(b) == len(writeBuffer{}) {
-		p.pool.Put((*writeBuffer)(b[:cap(b)]))
+	switch cap(b) {
+	case len(smallBuffer{}):
+		p.small.Put((*smallBuffer)(b[:cap(b)]))
+	case len(largeBuffer{}):
+		p.large.Put((*largeBuffer)(b[:cap(b)]))
 	}
 }
