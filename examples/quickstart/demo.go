@@ -71,7 +71,7 @@ func show(ctx context.Context, o options, s *screen) error {
 		return err
 	}
 	d.summary()
-	return nil
+	return s.err
 }
 
 func (d *demo) start(i int) (*process, error) {
@@ -249,8 +249,8 @@ func ignoreLate(err error) error {
 	return err
 }
 
-// watch takes reports and shows them until ok. A limit of zero is none; a nil
-// ok is never.
+// watch takes reports and shows them until ok, or until they can't be shown. A
+// limit of zero is none; a nil ok is never.
 func (d *demo) watch(ctx context.Context, limit time.Duration, ok func() bool) error {
 	var late <-chan time.Time
 	if limit > 0 {
@@ -259,6 +259,9 @@ func (d *demo) watch(ctx context.Context, limit time.Duration, ok func() bool) e
 	frame := time.NewTicker(frameEvery)
 	defer frame.Stop()
 	for ok == nil || !ok() {
+		if d.screen.err != nil {
+			return d.screen.err
+		}
 		select {
 		case r := <-d.reports.all:
 			if err := r.by.take(r.report); err != nil {

@@ -5,8 +5,8 @@
 //	go run ./examples/quickstart -nodes 20
 //	go run ./examples/quickstart -stay
 //
-// It exits with 0, with 1 if a step doesn't happen in time, with 2 if it is
-// called wrongly, and with 130 if it is interrupted.
+// It exits with 0, with 1 if a step doesn't happen in time or can't be shown, with
+// 2 if it is called wrongly, and with 130 if it is interrupted.
 package main
 
 import (
@@ -47,7 +47,13 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C doesn't wait for anything
+	context.AfterFunc(ctx, stop)         // a second Ctrl-C doesn't wait for anything
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		hangup, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // which may come twice
+		defer stop()
+		ctx = hangup
+	}
+	signal.Ignore(syscall.SIGPIPE) // what is written fails instead, and leaves nothing behind
 	err = show(ctx, o, newScreen(os.Stdout))
 	switch {
 	case err == nil:

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -36,21 +37,34 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// program is the quickstart, not started yet.
-func program(t *testing.T, args string) *exec.Cmd {
+// program is the quickstart, not started yet, and where it has its temporary
+// files.
+func program(t *testing.T, args string) (cmd *exec.Cmd, temp string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), argsEnv+"="+args, "GORACE=atexit_sleep_ms=0") // a second for each process
-	return cmd
+	temp = t.TempDir()
+	cmd = exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), argsEnv+"="+args, "GORACE=atexit_sleep_ms=0", // a second for each process
+		"TMPDIR="+temp, "TMP="+temp)
+	return cmd, temp
+}
+
+// isEmpty checks that a program that has ended has left nothing.
+func isEmpty(t *testing.T, temp string) {
+	t.Helper()
+	left, err := os.ReadDir(temp)
+	if err != nil || len(left) > 0 {
+		t.Errorf("the program has left %v behind (%v)", left, err)
+	}
 }
 
 // runProgram returns what it printed, and its exit code.
 func runProgram(t *testing.T, args string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	cmd := program(t, args)
+	cmd, temp := program(t, args)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
+	isEmpty(t, temp)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -140,6 +154,7 @@ func TestWrongUse(t *testing.T) {
 // of them does.
 type running struct {
 	cmd    *exec.Cmd
+	temp   string
 	output *os.File
 	lines  *bufio.Scanner
 }
@@ -151,7 +166,7 @@ func startProgram(t *testing.T, args string) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	cmd := program(t, args)
+	cmd, temp := program(t, args)
 	cmd.Stdout, cmd.Stderr = w, w // the nodes have the second from it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -159,7 +174,7 @@ func startProgram(t *testing.T, args string) *running {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return &running{cmd, r, bufio.NewScanner(r)}
+	return &running{cmd, temp, r, bufio.NewScanner(r)}
 }
 
 // await reads up to a line that matches, and returns the groups of that.
@@ -231,6 +246,21 @@ func TestACancelledShowLeavesNobody(t *testing.T) {
 	if !errors.Is(err, context.Canceled) { // that all have ended, the leak check sees
 		t.Errorf("%v; want %v", err, context.Canceled)
 	}
+}
+
+// A file that is open for reading stands for a disk that is full.
+func TestAShowThatCannotBeShownEnds(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	out, err := os.Open(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	err = show(t.Context(), options{nodes: 2, limit: time.Minute}, newScreen(out))
+	if failed, ok := errors.AsType[*fs.PathError](err); !ok || failed.Op != "write" {
+		t.Errorf("%v; want the error of a write", err)
+	}
+	isEmpty(t, os.Getenv("TMPDIR"))
 }
 
 func TestWhatIsMeasured(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/local"
@@ -49,7 +50,7 @@ func (r *reporter) say(what report) {
 
 // nodeMain returns the exit code of a node.
 func nodeMain() int {
-	signal.Ignore(os.Interrupt) // a terminal sends Ctrl-C to all; the node leaves when its input ends
+	signal.Ignore(os.Interrupt, syscall.SIGHUP) // a terminal sends them to all; the node leaves when its input ends
 	out := &reporter{out: json.NewEncoder(os.Stdout)}
 	if err := runNode(out); err != nil {
 		out.say(report{Event: eventError, Error: err.Error()})

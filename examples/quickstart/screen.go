@@ -18,8 +18,9 @@ type screen struct {
 	colour  bool
 	began   time.Time
 	picture func(width, height int) []string
-	changed bool // since it was drawn
-	drawn   int  // lines of it that stand below the log
+	changed bool  // since it was drawn
+	drawn   int   // lines of it that stand below the log
+	err     error // of the first write that failed
 }
 
 func newScreen(out *os.File) *screen {
@@ -84,7 +85,7 @@ func (s *screen) clear() {
 func (s *screen) write(text string) {
 	s.changed = false
 	if !s.live {
-		fmt.Fprint(s.out, text)
+		s.put(text)
 		return
 	}
 	var lines []string
@@ -106,7 +107,14 @@ func (s *screen) write(text string) {
 	}
 	b.WriteString("\x1b[J")
 	s.drawn = len(lines)
-	fmt.Fprint(s.out, b.String())
+	s.put(b.String())
+}
+
+// put writes no more once that has failed.
+func (s *screen) put(text string) {
+	if s.err == nil {
+		_, s.err = s.out.WriteString(text)
+	}
 }
 
 // count is "1 link" or "2 links".
