@@ -78,8 +78,9 @@ func ExampleStart_mistake() {
 // inventory stands for a source of one's own: a database, an API, a file.
 type inventory struct{}
 
-func (inventory) addresses(context.Context) ([]string, error) {
-	return []string{"web1:4370", "web2:4370"}, nil
+func (inventory) Select(_ context.Context, to *[]cluster.Node, _ string) error {
+	*to = []cluster.Node{"web1:4370", "web2:4370"}
+	return nil
 }
 
 // A strategy of one's own is a func that is asked again and again. Its error
@@ -91,11 +92,9 @@ func ExamplePoll() {
 	_, _ = network.Join("web2:4370")
 	var db inventory
 
-	strategy := cluster.Poll(5*time.Second, func(ctx context.Context) (nodes []cluster.Node, err error) {
-		addrs, err := db.addresses(ctx)
-		for _, a := range addrs {
-			nodes = append(nodes, cluster.Node(a))
-		}
+	strategy := cluster.Poll(5*time.Second, func(ctx context.Context) ([]cluster.Node, error) {
+		var nodes []cluster.Node
+		err := db.Select(ctx, &nodes, "SELECT address FROM instances")
 		return nodes, err
 	})
 
