@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 const (
@@ -23,17 +24,26 @@ const (
 	// isn't to be had in it comes as JSON.
 	protobuf  = "application/vnd.kubernetes.protobuf"
 	userAgent = "libcluster-go/strategy/kubernetes"
+)
 
+// times are how long a server may be silent. They are what usual says, but for
+// tests.
+type times struct {
+	// answer is how long it has to answer a request, or to begin to with a watch.
+	answer time.Duration
 	// pingAfter is how long a connection may be silent before it is pinged, and
 	// pingTimeout how long that may take: a server that vanished is noticed after
 	// both, though an idle watch says nothing for long.
-	pingAfter   = 10 * time.Second
-	pingTimeout = 5 * time.Second
-)
+	pingAfter, pingTimeout time.Duration
+}
+
+func usual() times {
+	return times{answer: 15 * time.Second, pingAfter: 10 * time.Second, pingTimeout: 5 * time.Second}
+}
 
 // open returns a client, made anew from what the files say now. Its connections
 // end with ctx.
-func (s Strategy) open(ctx context.Context, env environment) (*Client, error) {
+func (s Strategy) open(ctx context.Context, env environment, limits times) (*Client, error) {
 	if s.Client != nil {
 		return s.Client, nil
 	}
@@ -41,7 +51,7 @@ func (s Strategy) open(ctx context.Context, env environment) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := connect(ctx, cfg)
+	client, err := connect(ctx, cfg, limits)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: access to %s: %w", cfg.Host, err)
 	}
@@ -55,12 +65,11 @@ func (s Strategy) config(env environment) (cfg *rest.Config, namespace string, e
 		cfg, err = s.inCluster(env)
 		return cfg, "", err
 	}
-	rules := clientcmd.ClientConfigLoadingRules{ExplicitPath: s.Kubeconfig, WarnIfAllMissing: false}
-	kubeconfig, err := rules.Load()
+	kubeconfig, err := s.readKubeconfig(env)
 	if err != nil {
 		return nil, "", fmt.Errorf("kubernetes: Kubeconfig is %q: %w", s.Kubeconfig, err)
 	}
-	context := clientcmd.NewNonInteractiveClientConfig(*kubeconfig, s.Context, &clientcmd.ConfigOverrides{}, &rules)
+	context := clientcmd.NewNonInteractiveClientConfig(*kubeconfig, s.Context, &clientcmd.ConfigOverrides{}, nil)
 	cfg, err = context.ClientConfig()
 	if err != nil {
 		return nil, "", fmt.Errorf("kubernetes: Kubeconfig is %q, Context is %q: %w", s.Kubeconfig, s.Context, err)
@@ -70,6 +79,25 @@ func (s Strategy) config(env environment) (cfg *rest.Config, namespace string, e
 	}
 	namespace, _, err = context.Namespace()
 	return cfg, namespace, err
+}
+
+// readKubeconfig reads the file, and has the paths in it begin where it lies.
+func (s Strategy) readKubeconfig(env environment) (*clientcmdapi.Config, error) {
+	content, err := env.readFile(s.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := clientcmd.Load(content)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range kubeconfig.Clusters {
+		c.LocationOfOrigin = s.Kubeconfig
+	}
+	for _, u := range kubeconfig.AuthInfos {
+		u.LocationOfOrigin = s.Kubeconfig
+	}
+	return kubeconfig, clientcmd.ResolveLocalPaths(kubeconfig)
 }
 
 // checkVerified refuses servers that could be anyone, since all that they say is
@@ -86,16 +114,16 @@ func checkVerified(cfg *rest.Config) error {
 
 // inCluster is the configuration of a pod.
 func (s Strategy) inCluster(env environment) (*rest.Config, error) {
-	master := s.Master
+	master, setting := s.Master, "Master"
 	if master == "" {
 		host, port := env.getenv("KUBERNETES_SERVICE_HOST"), env.getenv("KUBERNETES_SERVICE_PORT")
 		if host == "" || port == "" {
 			return nil, errors.New("kubernetes: neither Client nor Kubeconfig nor Master is set, and KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT aren't either, as they are in a pod; set one of them")
 		}
-		master = "https://" + net.JoinHostPort(host, port)
+		master, setting = "https://"+net.JoinHostPort(host, port), "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: the API server"
 	}
 	if u, err := url.Parse(master); err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("kubernetes: Master is %q; want an https URL, such as https://10.96.0.1:443", master)
+		return nil, fmt.Errorf("kubernetes: %s is %q; want an https URL, such as https://10.96.0.1:443", setting, master)
 	}
 	folder := s.serviceAccountPath()
 	return &rest.Config{
@@ -107,7 +135,7 @@ func (s Strategy) inCluster(env environment) (*rest.Config, error) {
 
 // connect makes a client with a transport of its own, since client-go shares its
 // between all that access a server in the same way, and keeps their connections.
-func connect(ctx context.Context, cfg *rest.Config) (*Client, error) {
+func connect(ctx context.Context, cfg *rest.Config, limits times) (*Client, error) {
 	tlsConfig, err := rest.TLSConfigFor(cfg)
 	if err != nil {
 		return nil, err
@@ -121,7 +149,7 @@ func connect(ctx context.Context, cfg *rest.Config) (*Client, error) {
 		DialContext:       dialIn(ctx),
 		TLSClientConfig:   tlsConfig,
 		ForceAttemptHTTP2: true,
-		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: limits.pingAfter, PingTimeout: limits.pingTimeout},
 	}
 	cfg = rest.CopyConfig(cfg)
 	cfg.UserAgent = userAgent
@@ -129,7 +157,12 @@ func connect(ctx context.Context, cfg *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(cfg, &http.Client{Transport: transport})
+	return newClient(cfg, &http.Client{Transport: transport, CheckRedirect: refuseRedirect})
+}
+
+// refuseRedirect has no answer come from, and no token go to, any other server.
+func refuseRedirect(to *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("the API server redirects to %s, which isn't followed, since the token would go there", to.URL.Redacted())
 }
 
 // dialIn dials connections that are closed once life is done, and their
@@ -175,6 +208,6 @@ func newClient(cfg *rest.Config, client *http.Client) (*Client, error) {
 		if source == EndpointSlices {
 			rest = discoveryClient
 		}
-		return requests{rest, source, namespace}
+		return requests{rest, cfg.Host, source, namespace}
 	}}, nil
 }

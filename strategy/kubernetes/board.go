@@ -1,9 +1,6 @@
 package kubernetes
 
-import (
-	"slices"
-	"sync"
-)
+import "sync"
 
 // A board is where the watchers of all namespaces write what they see.
 type board struct {
@@ -16,9 +13,9 @@ type board struct {
 // A section is that of one namespace. The board's mutex guards it.
 type section struct {
 	namespace string
-	objects   map[string][]endpoint // by the name of the object
-	synced    bool                  // it is whole, and a watch keeps it so
-	err       error                 // why it isn't any more
+	objects   map[string]entry // by the name of the object
+	synced    bool             // it is whole, and a watch keeps it so
+	err       error            // why it isn't any more
 }
 
 func newBoard(namespaces []string) *board {
@@ -39,7 +36,7 @@ func (b *board) notify() {
 
 // list replaces all objects. Of a section that isn't synced this isn't to be told
 // before it is known whether the watch works, too.
-func (b *board) list(s *section, objects map[string][]endpoint) {
+func (b *board) list(s *section, objects map[string]entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.objects = objects
@@ -58,19 +55,22 @@ func (b *board) well(s *section) {
 	}
 }
 
-// change sets the endpoints of an object, nil if that is gone. Most changes of pods
-// change none of them.
-func (b *board) change(s *section, name string, endpoints []endpoint) {
+// change sets what an object says now. Most changes of pods change nothing of that.
+func (b *board) change(s *section, name string, e entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if slices.Equal(s.objects[name], endpoints) {
+	if before, known := s.objects[name]; known && before.equal(e) {
 		return
 	}
-	if endpoints == nil {
-		delete(s.objects, name)
-	} else {
-		s.objects[name] = endpoints
-	}
+	s.objects[name] = e
+	b.notify()
+}
+
+// remove says that an object is gone.
+func (b *board) remove(s *section, name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(s.objects, name)
 	b.notify()
 }
 

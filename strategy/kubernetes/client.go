@@ -24,6 +24,9 @@ type Client struct {
 type objects interface {
 	list(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error)
 	watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+	// where is the address of the API server; empty if only the user's Client
+	// knows it.
+	where() string
 }
 
 // FromClientset makes a Client of a kubernetes.Interface of client-go:
@@ -78,9 +81,12 @@ func (t typed[L]) watch(ctx context.Context, opts metav1.ListOptions) (watch.Int
 	return t.client.Watch(ctx, opts)
 }
 
+func (t typed[L]) where() string { return "" }
+
 // requests makes objects of a client of this package's own.
 type requests struct {
 	client    rest.Interface
+	host      string
 	source    Source
 	namespace string
 }
@@ -97,6 +103,8 @@ func (r requests) watch(ctx context.Context, opts metav1.ListOptions) (watch.Int
 	opts.Watch = true
 	return r.get(opts).Watch(ctx)
 }
+
+func (r requests) where() string { return r.host }
 
 // get is a request that is made once: client-go's own retries would hide for long
 // that a server is overloaded.

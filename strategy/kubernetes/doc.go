@@ -41,7 +41,8 @@
 // pods must count before they are ready, by Strategy.IncludeNotReady, or by
 // publishNotReadyAddresses of the service, which marks all its endpoints as ready.
 // The latter also has the names of pods be known to DNS before they are ready, as
-// Hostname needs. Terminating pods aren't dialled in either case.
+// Hostname needs. Terminating pods aren't dialled in either case, unless they are
+// told apart no more, as by [Endpoints].
 //
 // # How it asks
 //
@@ -60,11 +61,18 @@
 // (Retry-After); only the whole answer after that tells who has gone. Meanwhile,
 // what other namespaces, or a list without a watch, tell of new pods counts as
 // hints (Roster.Add). So it does if no node can be made of some pod, since it has
-// no port named Strategy.PortName, say.
+// no port named Strategy.PortName, say; and at the start, once a namespace lets the
+// others wait for a second.
 //
 // For each of these attempts, and each list, the token, the certificates and the
 // kubeconfig are read again, so that none needs a restart when it rotates. TLS is
-// always verified; a kubeconfig that says otherwise is refused.
+// always verified; a kubeconfig that says otherwise is refused. Redirects aren't followed,
+// since the token would go where they lead.
+//
+// It is a failure, too, that there is no slice of Strategy.Service at all, or no
+// Endpoints object: of a service with a selector there is always one, though it
+// be empty, so that its name is wrong, or it was deleted. Where only labels are
+// asked for, nothing found is an answer: nobody is there any more.
 //
 // # What it costs
 //
@@ -74,9 +82,10 @@
 // clientset of client-go, for [FromClientset], is 42.0 MB larger still.
 //
 // Of an object, only what a node is made of is kept: managed fields, labels and all
-// else are dropped as it comes in. Of 5,000 endpoints, 1.1 MB stays. It takes 6 to
-// 9 ms of one core from the answer to the list, which has 640 kB, to the roster,
-// and 2 to 4 ms from a change to the roster.
+// else are dropped as it comes in. Of 5,000 endpoints, 1.2 MB stays, and 1.7 MB of
+// as many pods. From the answer to the list to the roster, it takes 7 ms of one core
+// for slices, which are 640 kB, and 32 ms for pods; from a change to the roster, 3 to
+// 4 ms.
 //
 // # Concurrency
 //

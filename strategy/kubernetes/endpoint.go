@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,33 +30,43 @@ type endpoint struct {
 	state    state
 }
 
+// An entry is all that is kept of an object.
+type entry struct {
+	endpoints []endpoint
+	truncated bool // there are more than the object has room for
+}
+
+func (e entry) equal(other entry) bool {
+	return e.truncated == other.truncated && slices.Equal(e.endpoints, other.endpoints)
+}
+
 // extract returns the name of an object of a source, and its endpoints: those of
 // pods that failed or succeeded, or have no address, aren't any. portName is the
 // name of the port that is asked for.
-func (s Source) extract(object runtime.Object, portName string) (name string, endpoints []endpoint, err error) {
+func (s Source) extract(object runtime.Object, portName string) (name string, kept entry, err error) {
 	switch o := object.(type) {
 	case *discoveryv1.EndpointSlice:
 		if s == EndpointSlices {
-			return o.Name, ofSlice(o, portName), nil
+			return o.Name, entry{endpoints: ofSlice(o, portName)}, nil
 		}
 	case *corev1.Pod:
 		if s == Pods {
-			return o.Name, ofPod(o, portName), nil
+			return o.Name, entry{endpoints: ofPod(o, portName)}, nil
 		}
 	case *corev1.Endpoints: //nolint:staticcheck // for old clusters
 		if s == Endpoints {
-			return o.Name, ofEndpoints(o, portName), nil
+			return o.Name, entry{endpoints: ofEndpoints(o, portName), truncated: isTruncated(o)}, nil
 		}
 	}
-	return "", nil, fmt.Errorf("the API server sent a %T among the %s", object, s.resource())
+	return "", entry{}, fmt.Errorf("the API server sent a %T among the %s", object, s.resource())
 }
 
 // checkList refuses what is no list of the source, which may be empty.
 func (s Source) checkList(object runtime.Object) error {
-	_, slices := object.(*discoveryv1.EndpointSliceList)
+	_, ofSlices := object.(*discoveryv1.EndpointSliceList)
 	_, pods := object.(*corev1.PodList)
 	_, endpoints := object.(*corev1.EndpointsList)
-	if s == EndpointSlices && slices || s == Pods && pods || s == Endpoints && endpoints {
+	if s == EndpointSlices && ofSlices || s == Pods && pods || s == Endpoints && endpoints {
 		return nil
 	}
 	return fmt.Errorf("the API server sent a %T for the list of %s", object, s.resource())
@@ -116,6 +127,13 @@ func ofEndpoints(e *corev1.Endpoints, portName string) (endpoints []endpoint) { 
 		add(subset.NotReadyAddresses, notReady)
 	}
 	return endpoints
+}
+
+// isTruncated reports whether there are more than the 1,000 addresses that are the
+// most of one object:
+// https://kubernetes.io/docs/concepts/services-networking/service/#over-capacity-endpoints
+func isTruncated(e *corev1.Endpoints) bool { //nolint:staticcheck // for old clusters
+	return e.Annotations[corev1.EndpointsOverCapacity] == "truncated"
 }
 
 func ofPod(p *corev1.Pod, portName string) (endpoints []endpoint) {

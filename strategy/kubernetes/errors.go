@@ -14,6 +14,8 @@ type RequestError struct {
 	Source    Source
 	Namespace string
 	Err       error // what errors.Is… of k8s.io/apimachinery/pkg/api/errors take
+
+	given bool // it was made by Strategy.Client
 }
 
 func (e *RequestError) Error() string {
@@ -32,6 +34,8 @@ func (e *RequestError) advice() string {
 		}
 		return fmt.Sprintf("; its Role in namespace %q lacks the rule {apiGroups: [%q], resources: [%q], verbs: %s}",
 			e.Namespace, e.Source.group(), e.Source.resource(), verbs)
+	case apierrors.IsUnauthorized(e.Err) && e.given:
+		return "; the API server doesn't accept the token or certificate of Client"
 	case apierrors.IsUnauthorized(e.Err):
 		return "; the API server doesn't accept the token or certificate, which is read again at the next attempt"
 	case apierrors.IsNotFound(e.Err) && e.Source == EndpointSlices:

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/libcluster-go/cluster"
 )
@@ -98,6 +99,76 @@ func TestAWatchThatEndsAtOnce(t *testing.T) {
 	})
 }
 
+// TestAWatchThatIsAlwaysShort has a watch that ends right after whatever it tells, be
+// it a bookmark, be no hot loop either.
+func TestAWatchThatIsAlwaysShort(t *testing.T) {
+	t.Parallel()
+	for name, kind := range map[string]watch.EventType{"a bookmark": watch.Bookmark, "a change": watch.Modified} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &server{}
+			s.says(slice("app", "s", of("a", "10.0.0.1")))
+			s.began = func(w *watch.FakeWatcher) {
+				w.Action(kind, slice("app", "s", of("a", "10.0.0.1")))
+				w.Stop()
+			}
+			inBubble(t, slicesOf(s), func(r *record) {
+				time.Sleep(time.Hour)
+				if lists, watches := s.asked(); len(lists) < 120 || len(lists) > 260 || len(watches) > maxShort*len(lists) {
+					r.t.Errorf("there are %d lists and %d watches in an hour", len(lists), len(watches))
+				}
+				if told := strings.Join(r.take(), "\n"); !strings.Contains(told, "the watch has ended at once") {
+					r.t.Errorf("it tells %s", told)
+				}
+			})
+		})
+	}
+}
+
+// TestAFewShortWatchesAreNone has a server that ends a few watches, as when it
+// restarts, be no failure, also if it does so again later.
+func TestAFewShortWatchesAreNone(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	s.says(slice("app", "s", of("a", "10.0.0.1")))
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Replace [10.0.0.1:4370]")
+		for range 5 {
+			for range maxShort - 1 {
+				s.events().Modify(slice("app", "s", of("a", "10.0.0.1")))
+				synctest.Wait()
+				s.events().Stop()
+				time.Sleep(retryMin)
+				synctest.Wait()
+			}
+			time.Sleep(shortest)
+			s.events().Stop()
+			synctest.Wait()
+		}
+		r.expect("after all")
+		if lists, watches := s.asked(); len(lists) != 1 || len(watches) != 16 {
+			r.t.Errorf("there are %d lists and %d watches", len(lists), len(watches))
+		}
+	})
+}
+
+// TestAWatchThatWasSteady has its end be the first of a new series of failures:
+// everything is asked anew at once, and not 30 seconds later.
+func TestAWatchThatWasSteady(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	s.says(slice("app", "s", of("a", "10.0.0.1")))
+	inBubble(t, slicesOf(s), func(r *record) {
+		r.expect("at the start", "Replace [10.0.0.1:4370]")
+		for range 20 {
+			time.Sleep(steady)
+			s.events().Error(&metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired})
+			time.Sleep(retryMin)
+			r.expect("in no time", "Fail ", "Replace [10.0.0.1:4370]")
+		}
+	})
+}
+
 // TestNothingIsToldTooEarly has a namespace whose watch doesn't begin be no whole
 // answer, though it has been listed, and what was listed count all the same.
 func TestNothingIsToldTooEarly(t *testing.T) {
@@ -119,7 +190,7 @@ func TestAPanicIsRuns(t *testing.T) {
 			t.Errorf("Run panics with %v", p)
 		}
 	}()
-	err := slicesOf(s).run(t.Context(), cluster.NewRoster("", nil, func(cluster.Change) {}), inPod(), answerTimeout)
+	err := slicesOf(s).run(t.Context(), cluster.NewRoster("", nil, func(cluster.Change) {}), inPod(), usual())
 	t.Errorf("Run returns %v", err)
 }
 
@@ -156,13 +227,14 @@ func TestAdvice(t *testing.T) {
 		err  RequestError
 		says string
 	}{
-		"slices":        {RequestError{"list", EndpointSlices, "app", errs["403"]}, `Role in namespace "app" lacks the rule {apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["list", "watch"]}`},
-		"pods":          {RequestError{"list", Pods, "db", errs["403"]}, `Role in namespace "db" lacks the rule {apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}`},
-		"endpoints":     {RequestError{"list", Endpoints, "app", errs["403"]}, `lacks the rule {apiGroups: [""], resources: ["endpoints"], verbs: ["list", "watch"]}`},
-		"only a watch":  {RequestError{"watch", Pods, "app", errs["403"]}, `lacks the rule {apiGroups: [""], resources: ["pods"], verbs: ["watch"]}`},
-		"a token":       {RequestError{"list", Pods, "app", errs["401"]}, `kubernetes: list pods in namespace "app": Unauthorized; the API server doesn't accept the token`},
-		"an old server": {RequestError{"list", EndpointSlices, "app", errs["404"]}, "set Source to Endpoints"},
-		"another":       {RequestError{"watch", Pods, "app", errs["503"]}, `kubernetes: watch pods in namespace "app": etcd has no leader`},
+		"slices":        {RequestError{"list", EndpointSlices, "app", errs["403"], false}, `Role in namespace "app" lacks the rule {apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["list", "watch"]}`},
+		"pods":          {RequestError{"list", Pods, "db", errs["403"], false}, `Role in namespace "db" lacks the rule {apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}`},
+		"endpoints":     {RequestError{"list", Endpoints, "app", errs["403"], false}, `lacks the rule {apiGroups: [""], resources: ["endpoints"], verbs: ["list", "watch"]}`},
+		"only a watch":  {RequestError{"watch", Pods, "app", errs["403"], false}, `lacks the rule {apiGroups: [""], resources: ["pods"], verbs: ["watch"]}`},
+		"a token":       {RequestError{"list", Pods, "app", errs["401"], false}, `kubernetes: list pods in namespace "app": Unauthorized; the API server doesn't accept the token`},
+		"a client's":    {RequestError{"list", Pods, "app", errs["401"], true}, "doesn't accept the token or certificate of Client"},
+		"an old server": {RequestError{"list", EndpointSlices, "app", errs["404"], false}, "set Source to Endpoints"},
+		"another":       {RequestError{"watch", Pods, "app", errs["503"], false}, `kubernetes: watch pods in namespace "app": etcd has no leader`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tt.err.Error(); !strings.Contains(got, tt.says) {

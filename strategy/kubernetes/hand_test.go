@@ -22,7 +22,8 @@ import (
 type server struct {
 	mu      sync.Mutex
 	pages   func(opts metav1.ListOptions) (runtime.Object, error)
-	refuse  error // a watch
+	refuse  error                    // a watch
+	began   func(*watch.FakeWatcher) // what a watch does at once
 	lists   []metav1.ListOptions
 	begun   []metav1.ListOptions          // watches
 	current map[string]*watch.FakeWatcher // by namespace
@@ -45,6 +46,8 @@ func (s served) list(_ context.Context, opts metav1.ListOptions) (runtime.Object
 	return s.pages(opts)
 }
 
+func (s served) where() string { return "https://10.96.0.1" }
+
 func (s served) watch(_ context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,6 +59,9 @@ func (s served) watch(_ context.Context, opts metav1.ListOptions) (watch.Interfa
 		s.current = map[string]*watch.FakeWatcher{}
 	}
 	s.current[s.namespace] = watch.NewFakeWithChanSize(10, false)
+	if s.began != nil {
+		s.began(s.current[s.namespace])
+	}
 	return s.current[s.namespace], nil
 }
 
@@ -132,14 +138,20 @@ func (r *record) expect(when string, want ...string) {
 	}
 }
 
-// inBubble runs a strategy in a bubble while f looks on.
+// inBubble runs a strategy of a pod in a bubble while f looks on.
 func inBubble(t *testing.T, s Strategy, f func(r *record)) {
+	t.Helper()
+	inBubbleOf(t, inPod(), s, f)
+}
+
+// inBubbleOf is inBubble in another environment.
+func inBubbleOf(t *testing.T, env environment, s Strategy, f func(r *record)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &record{t: t}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- s.run(ctx, cluster.NewRoster("", nil, r.add), inPod(), answerTimeout) }()
+		go func() { ended <- s.run(ctx, cluster.NewRoster("", nil, r.add), env, usual()) }()
 		f(r)
 		cancel()
 		if err := <-ended; err != nil {

@@ -14,7 +14,8 @@ const (
 	// which is the same, unless the pod has its own (spec.hostname), or its host's
 	// network.
 	EnvPodName = "POD_NAME"
-	// EnvPodIP is an address of this pod, which is left out by that, too.
+	// EnvPodIP is an address of this pod, which is left out by that if one of the
+	// names isn't known: pods on the network of one host have theirs in common.
 	EnvPodIP = "POD_IP"
 	// EnvNamespace is this pod's namespace, where there is no service account.
 	EnvNamespace = "POD_NAMESPACE"
@@ -30,6 +31,8 @@ const (
 	DefaultServiceAccountPath = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 	defaultDomain = "cluster.local"
+	// minRelist has a number without a unit be refused: it would be of nanoseconds.
+	minRelist = time.Second
 )
 
 // A Source is the kind of objects that nodes are found in.
@@ -43,8 +46,13 @@ const (
 	// Pods need no service, are told a little sooner, and cost the most: each
 	// change of a pod is sent to every node as the whole pod.
 	Pods
-	// Endpoints are what services had before Kubernetes 1.21. Of terminating pods
-	// they know nothing: such pods are missing from them, and linger.
+	// Endpoints are what services had before Kubernetes 1.21. They hold 1,000
+	// addresses at most; of a larger service, the rest is never found, which is a
+	// failure all the time. They don't tell which pods terminate: such a pod is
+	// missing, and lingers, so that it is cut alive if it takes longer than the
+	// topology's RemoveGrace; if its service has publishNotReadyAddresses, it is
+	// among those that are ready, and dialled until it has ended. EndpointSlices and
+	// Pods are without these faults.
 	Endpoints
 )
 
@@ -87,8 +95,9 @@ const (
 // given; with one of them, it works in a pod whose service account has the right
 // role.
 type Strategy struct {
-	// Service is the name of the service whose pods are the nodes. It must be
-	// empty for Pods, which don't know their services: use Selector.
+	// Service is the name of the service whose pods are the nodes. That there is no
+	// such service is a failure. It must be empty for Pods, which don't know their
+	// services: use Selector.
 	Service string
 
 	// Selector is a label selector, such as "app=web,tier!=db", of pods if Source
@@ -147,12 +156,17 @@ type Strategy struct {
 	UseCachedResources bool
 
 	// Relist is how often everything is listed again, give or take a tenth, in
-	// case the watch has gone quiet. Zero means 10 minutes; negative is refused.
+	// case the watch has gone quiet. Zero means 10 minutes; less than a second is
+	// refused.
 	Relist time.Duration
 
 	// Client makes the requests, instead of one that Kubeconfig or the service
 	// account describes. It is a clientset of one's own; see [FromClientset]. Nil
-	// means none.
+	// means none. What it reads, how it retries and when it gives up is its own:
+	// nothing is read again for it; client-go waits by itself when the server says
+	// when to come again (Retry-After), so that after 15 s only the silence is told;
+	// and a watch that has gone mute is noticed when its own pings say so (45 s with
+	// client-go over HTTP/2), or at the next list.
 	Client *Client
 
 	// Kubeconfig is a file that describes the API server and how to access it, for

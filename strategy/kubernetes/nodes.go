@@ -26,6 +26,7 @@ type naming struct {
 	prefer6         bool
 	includeNotReady bool
 	self            pod
+	required        string // what there is at least one object of; empty: of nothing
 }
 
 // A member is a pod with all its endpoints.

@@ -20,16 +20,19 @@ func ofProcess() environment { return environment{os.Getenv, os.ReadFile, os.Hos
 // A pod is this one, as far as it knows itself.
 type pod struct {
 	namespace, name string // name is "" if it doesn't know its namespace
+	guessed         bool   // name is that of the host, which need not be the pod's
 	addr            netip.Addr
 }
 
-// is reports whether a member of a namespace is this pod. The roster, which knows
-// this node's address, looks after the rest.
+// is reports whether a member of a namespace is this pod. Names decide if both are
+// known, since pods on the network of one host have its address in common. The
+// roster, which knows this node's address, looks after the rest.
 func (p pod) is(namespace string, m member) bool {
-	if p.addr.IsValid() && (m.v4 == p.addr || m.v6 == p.addr) {
-		return true
+	named := p.name != "" && m.pod == p.name && namespace == p.namespace
+	if p.name != "" && m.pod != "" && !p.guessed {
+		return named
 	}
-	return p.name != "" && m.pod == p.name && namespace == p.namespace
+	return named || p.addr.IsValid() && (m.v4 == p.addr || m.v6 == p.addr)
 }
 
 // self is this pod. The name of the host is the pod's own only in a pod, which has
@@ -45,6 +48,7 @@ func (s Strategy) self(env environment) pod {
 	}
 	p.name = env.getenv(EnvPodName)
 	if p.name == "" {
+		p.guessed = true
 		p.name, _ = env.hostname() // what isn't known can't be recognised
 	}
 	return p

@@ -18,27 +18,26 @@ import (
 // and what comes right after it, together.
 const spacing = 20 * time.Millisecond
 
+// patience is how long the first answer waits for namespaces that are slow, before
+// what the others have said counts without them.
+const patience = time.Second
+
 // Run implements [cluster.Strategy]: the whole answer as soon as everything has
 // been listed, and one more at every change, until ctx is done. Its error is that
 // of Validate.
 func (s Strategy) Run(ctx context.Context, r *cluster.Roster) error {
-	return s.run(ctx, r, ofProcess(), answerTimeout)
+	return s.run(ctx, r, ofProcess(), usual())
 }
 
-func (s Strategy) run(ctx context.Context, r *cluster.Roster, env environment, timeout time.Duration) error {
-	if err := s.validate(env); err != nil {
-		return err
-	}
-	namespaces, err := s.namespaces(env)
+func (s Strategy) run(ctx context.Context, r *cluster.Roster, env environment, limits times) error {
+	namespaces, err := s.check(env)
 	if err != nil {
 		return err
 	}
 	b := newBoard(namespaces)
 	run := newGroup(ctx)
 	for _, section := range b.sections {
-		w := s.watcher(env, b, section)
-		w.timeout = timeout
-		run.goes(w.run)
+		run.goes(s.watcher(env, limits, b, section).run)
 	}
 	run.goes(func(ctx context.Context) { s.tell(ctx, r, b, s.naming(env, r.Self())) })
 	run.wait()
@@ -48,13 +47,21 @@ func (s Strategy) run(ctx context.Context, r *cluster.Roster, env environment, t
 // tell tells the roster what the board says, whenever that has changed.
 func (s Strategy) tell(ctx context.Context, r *cluster.Roster, b *board, n naming) {
 	var t teller
+	v := view{waiting: true}
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	for {
 		select {
 		case <-b.changed:
+		case <-late.C:
+			if t.late = true; !v.waiting {
+				continue
+			}
 		case <-ctx.Done():
 			return
 		}
-		for _, c := range t.say(b.read(n)) {
+		v = b.read(n)
+		for _, c := range t.say(v) {
 			switch c.Kind { //nolint:exhaustive // it says no others
 			case cluster.Replaced:
 				r.Replace(c.Nodes, c.Keep...)
@@ -71,9 +78,9 @@ func (s Strategy) tell(ctx context.Context, r *cluster.Roster, b *board, n namin
 }
 
 // watcher is the one that writes a section of the board.
-func (s Strategy) watcher(env environment, b *board, section *section) *watcher {
+func (s Strategy) watcher(env environment, limits times, b *board, section *section) *watcher {
 	w := &watcher{
-		open:      func(ctx context.Context) (*Client, error) { return s.open(ctx, env) },
+		open:      func(ctx context.Context) (*Client, error) { return s.open(ctx, env, limits) },
 		source:    s.Source,
 		namespace: section.namespace,
 		labels:    s.Selector,
@@ -81,6 +88,7 @@ func (s Strategy) watcher(env environment, b *board, section *section) *watcher 
 		portName:  s.PortName,
 		cached:    s.UseCachedResources,
 		relist:    cmp.Or(s.Relist, DefaultRelist),
+		timeout:   limits.answer,
 		board:     b,
 		section:   section,
 	}
@@ -100,6 +108,14 @@ func (s Strategy) naming(env environment, self cluster.Node) naming {
 		mode: s.Mode, basename: s.Basename, port: s.Port, portName: s.PortName, domain: s.domain(env),
 		only: s.Family, includeNotReady: s.IncludeNotReady, self: s.self(env),
 	}
+	switch {
+	case s.Service != "" && s.Source == Endpoints:
+		n.required = fmt.Sprintf("Endpoints object of service %q", s.Service)
+	case s.Service != "" && s.Selector != "":
+		n.required = fmt.Sprintf("EndpointSlice of service %q with the labels %q", s.Service, s.Selector)
+	case s.Service != "":
+		n.required = fmt.Sprintf("EndpointSlice of service %q", s.Service)
+	}
 	if s.PortName == "" {
 		n.port = cmp.Or(s.Port, self.Port(), DefaultPort)
 	}
@@ -117,8 +133,9 @@ func (s Strategy) domain(env environment) string {
 	return strings.TrimSuffix(cmp.Or(s.Domain, env.getenv(EnvDomain), defaultDomain), ".")
 }
 
-// namespaces are those in which to look, each once.
-func (s Strategy) namespaces(env environment) ([]string, error) {
+// namespaces are those in which to look, each once; inContext is that of the
+// kubeconfig's context.
+func (s Strategy) namespaces(env environment, inContext string) ([]string, error) {
 	for i, n := range s.Namespaces {
 		if err := checkLabel(fmt.Sprintf("Namespaces[%d]", i), n, "default"); err != nil {
 			return nil, err
@@ -128,11 +145,7 @@ func (s Strategy) namespaces(env environment) ([]string, error) {
 		return slices.Compact(slices.Sorted(slices.Values(s.Namespaces))), nil
 	}
 	if s.Kubeconfig != "" && s.Client == nil {
-		_, namespace, err := s.config(env)
-		if err != nil {
-			return nil, nil //nolint:nilerr // checkAccess tells
-		}
-		return []string{namespace}, nil
+		return []string{inContext}, nil
 	}
 	namespace, err := s.ownNamespace(env)
 	if err != nil {

@@ -140,6 +140,48 @@ func TestNamespaces(t *testing.T) {
 	})
 }
 
+// TestANamespaceThatIsMute has the others count after a second, long before that one
+// is given up, and be no whole answer.
+func TestANamespaceThatIsMute(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	a.create(slice("app", "s", of("a", "10.0.0.1")))
+	good := FromClientset(a)
+	client := &Client{open: func(source Source, namespace string) objects {
+		if namespace == "db" {
+			return mute{"https://10.96.0.1"}
+		}
+		return good.open(source, namespace)
+	}}
+	s := Strategy{Service: "web-nodes", Namespaces: []string{"app", "db"}, Client: client}
+	inBubble(t, s, func(r *record) {
+		time.Sleep(999 * time.Millisecond)
+		r.expect("before a second")
+		time.Sleep(time.Millisecond)
+		r.expect("after a second", "Add [10.0.0.1:4370]")
+		a.update(slice("app", "s", of("a", "10.0.0.1"), of("b", "10.0.0.2")))
+		time.Sleep(20 * time.Millisecond)
+		r.expect("when one comes", "Add [10.0.0.2:4370]")
+		time.Sleep(14 * time.Second)
+		r.expect("when it is given up", `Fail kubernetes: list endpointslices in namespace "db": https://10.96.0.1 has not answered within 15s`)
+	})
+}
+
+// mute are objects of a server that says nothing.
+type mute struct{ address string }
+
+func (mute) list(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (mute) watch(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (m mute) where() string { return m.address }
+
 // refusing are objects that can't be had.
 type refusing struct{ err error }
 
@@ -150,6 +192,8 @@ func (r refusing) list(context.Context, metav1.ListOptions) (runtime.Object, err
 func (r refusing) watch(context.Context, metav1.ListOptions) (watch.Interface, error) {
 	return nil, r.err
 }
+
+func (r refusing) where() string { return "https://10.96.0.1" }
 
 // TestWhatIsAskedFor has the options of lists and watches.
 func TestWhatIsAskedFor(t *testing.T) {
@@ -168,11 +212,8 @@ func TestWhatIsAskedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &server{}
-			s.says()
-			if kind := tt.strategy.Source; kind != EndpointSlices {
-				s.pages = func(metav1.ListOptions) (runtime.Object, error) { return emptyList(kind), nil }
-			}
+			kind := tt.strategy.Source
+			s := &server{pages: func(metav1.ListOptions) (runtime.Object, error) { return listOfNobody(kind), nil }}
 			tt.strategy.Client = s.client()
 			inBubble(t, tt.strategy, func(r *record) {
 				r.expect("of nobody", "Replace []")
@@ -180,7 +221,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 				if l := lists[0]; l.LabelSelector != tt.labels || l.FieldSelector != tt.fields || l.ResourceVersion != tt.oldest || l.Limit != pageSize {
 					r.t.Errorf("it lists with %+v", l)
 				}
-				if w := watches[0]; w.LabelSelector != tt.labels || w.FieldSelector != tt.fields || w.ResourceVersion != "7" {
+				if w := watches[0]; w.LabelSelector != tt.labels || w.FieldSelector != tt.fields || w.ResourceVersion != "7" || *w.TimeoutSeconds != 1200 {
 					r.t.Errorf("it watches with %+v", w)
 				}
 			})
@@ -188,13 +229,17 @@ func TestWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// emptyList is a list of a source that isn't EndpointSlices.
-func emptyList(s Source) runtime.Object {
+// listOfNobody is a list of a source, with what there is of a service without pods.
+func listOfNobody(s Source) runtime.Object {
 	at := metav1.ListMeta{ResourceVersion: "7"}
-	if s == Pods {
+	switch s {
+	case Pods:
 		return &corev1.PodList{ListMeta: at}
+	case Endpoints:
+		return &corev1.EndpointsList{ListMeta: at, Items: []corev1.Endpoints{*endpointsOf()}} //nolint:staticcheck // for old clusters
+	default:
+		return sliceList("7", "", slice("app", "s"))
 	}
-	return &corev1.EndpointsList{ListMeta: at}
 }
 
 // TestPages has a list of several pages be one answer, also if it takes so long

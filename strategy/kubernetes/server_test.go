@@ -38,6 +38,7 @@ type kubeAPI struct {
 	t      testing.TB
 	url    string
 	folder string // of the service account
+	hangUp func() // closes all connections
 
 	mu     sync.Mutex
 	nodes  []cluster.Node
@@ -64,24 +65,24 @@ func newKubeAPI(tb testing.TB, nodes ...cluster.Node) *kubeAPI {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that don't trust it
 	server.StartTLS()
 	tb.Cleanup(func() { k.change(func() { k.broken = refuse(503) }); server.CloseClientConnections(); server.Close() })
-	k.url = server.URL
+	k.url, k.hangUp = server.URL, server.CloseClientConnections
 	return k
 }
 
-// strategy discovers the slice as a pod does; ask is how long an answer may take.
-func (k *kubeAPI) strategy(ask time.Duration) cluster.Strategy {
-	return hasty{Strategy{Service: "web-nodes", Master: k.url, ServiceAccountPath: k.folder}, ask}
+// strategy discovers the slice as a pod does.
+func (k *kubeAPI) strategy(limits times) cluster.Strategy {
+	return hasty{Strategy{Service: "web-nodes", Master: k.url, ServiceAccountPath: k.folder}, limits}
 }
 
-// hasty is a Strategy that doesn't wait long for answers.
+// hasty is a Strategy that need not wait long for answers.
 type hasty struct {
 	Strategy
 
-	ask time.Duration
+	limits times
 }
 
 func (h hasty) Run(ctx context.Context, r *cluster.Roster) error {
-	return h.run(ctx, r, ofProcess(), h.ask)
+	return h.run(ctx, r, ofProcess(), h.limits)
 }
 
 // write sets a file of the service account in one step.
@@ -106,7 +107,7 @@ func (k *kubeAPI) newAuthority() *tls.Certificate {
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "kubernetes"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"kubernetes.example"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
 	if err != nil {
@@ -151,12 +152,16 @@ func (k *kubeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Query().Get("watch") != "":
 		k.watch(w, r, cut)
 	default:
-		current, _ := k.current()
-		w.Header().Set("Content-Type", "application/json")
-		list := sliceList("1", "", current)
-		list.TypeMeta = metav1.TypeMeta{Kind: "EndpointSliceList", APIVersion: "discovery.k8s.io/v1"}
-		_ = json.NewEncoder(w).Encode(list)
+		k.list(w)
 	}
+}
+
+func (k *kubeAPI) list(w http.ResponseWriter) {
+	current, _ := k.current()
+	w.Header().Set("Content-Type", "application/json")
+	list := sliceList("1", "", current)
+	list.TypeMeta = metav1.TypeMeta{Kind: "EndpointSliceList", APIVersion: "discovery.k8s.io/v1"}
+	_ = json.NewEncoder(w).Encode(list)
 }
 
 // current is the slice as it is, and what is closed when it changes.
@@ -239,7 +244,7 @@ func TestConformanceHTTP(t *testing.T) {
 				Mend:  func() { k.change(func() { k.broken = nil }) },
 			}
 		}
-		return strategytest.Source{Strategy: k.strategy(200 * time.Millisecond), Set: k.set, Faults: faults}
+		return strategytest.Source{Strategy: k.strategy(times{answer: 200 * time.Millisecond, pingAfter: time.Minute, pingTimeout: time.Minute}), Set: k.set, Faults: faults}
 	}})
 }
 
@@ -266,11 +271,8 @@ func TestFilesAreReadAgain(t *testing.T) {
 				k.t.Fatal(err)
 			}
 			k.write("ca.crt", string(before))
-			k.cutOff(func() {
-				k.cert = cert
-				k.broken = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
-			})
-			k.change(func() { k.broken = nil })
+			k.change(func() { k.cert = cert })
+			k.hangUp()
 			return func() { k.write("ca.crt", string(after)) }
 		}, "certificate signed by unknown authority"},
 		"no authority": {func(k *kubeAPI) func() {
@@ -279,24 +281,17 @@ func TestFilesAreReadAgain(t *testing.T) {
 				k.t.Fatal(err)
 			}
 			k.write("ca.crt", "none")
-			k.cutOff(func() {})
-			return func() { k.write("ca.crt", string(before)) }
+			k.cutOff(func() { k.broken = refuse(503) })
+			return func() {
+				k.write("ca.crt", string(before))
+				k.change(func() { k.broken = nil })
+			}
 		}, "unable to load root certificates"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKubeAPI(t, "10.0.0.1:4370")
-			told := make(chan cluster.Change, 100)
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() {
-				ended <- k.strategy(answerTimeout).Run(ctx, cluster.NewRoster("", nil, func(c cluster.Change) {
-					select {
-					case told <- c:
-					default: // a test that hangs has failed already
-					}
-				}))
-			}()
+			told := tellOf(t, k.strategy(usual()))
 			await(t, told, func(c cluster.Change) bool { return c.Kind == cluster.Replaced })
 			mend := tt.rotate(k)
 			await(t, told, func(c cluster.Change) bool {
@@ -304,10 +299,6 @@ func TestFilesAreReadAgain(t *testing.T) {
 			})
 			mend()
 			await(t, told, func(c cluster.Change) bool { return c.Kind == cluster.Replaced && len(c.Nodes) == 1 })
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
 		})
 	}
 }
@@ -336,6 +327,28 @@ contexts:
 	if err != nil || told.Kind != cluster.Replaced || len(told.Nodes) != 1 {
 		t.Errorf("it tells %+v, and Run returns %v", told, err)
 	}
+}
+
+// tellOf runs a strategy until the test ends.
+func tellOf(t *testing.T, s cluster.Strategy) (told <-chan cluster.Change) {
+	t.Helper()
+	changes, ended := make(chan cluster.Change, 100), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		ended <- s.Run(ctx, cluster.NewRoster("", nil, func(c cluster.Change) {
+			select {
+			case changes <- c:
+			default: // a test that hangs has failed already
+			}
+		}))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return changes
 }
 
 // await waits for a change.

@@ -12,9 +12,9 @@ import (
 // A view is what the board says at one time.
 type view struct {
 	nodes, keep []cluster.Node
-	bad         error   // of which pods no nodes can be made
+	bad         error   // what is wrong with the objects that there are, or aren't
 	failures    []error // of the sections that have failed
-	waiting     bool    // for a section that has not been synced yet
+	waiting     bool    // for a section of which nothing is known for sure yet
 }
 
 // read returns the view of a board.
@@ -32,8 +32,9 @@ func (b *board) read(n naming) view {
 		}
 		var endpoints []endpoint
 		for _, name := range slices.Sorted(maps.Keys(s.objects)) {
-			endpoints = append(endpoints, s.objects[name]...)
+			endpoints = append(endpoints, s.objects[name].endpoints...)
 		}
+		bad = append(bad, s.lacks(n.required))
 		nodes, keep, err := n.nodes(s.namespace, endpoints)
 		v.nodes, v.keep = append(v.nodes, nodes...), append(v.keep, keep...)
 		if err != nil {
@@ -44,9 +45,25 @@ func (b *board) read(n naming) view {
 	return v
 }
 
+// lacks is why the objects of a section can't be the whole answer. There is at
+// least one that is required, though it be empty, and its lack means anything else
+// than nobody: a mistake in a name, or a service that was deleted.
+func (s *section) lacks(required string) error {
+	if s.synced && len(s.objects) == 0 && required != "" {
+		return fmt.Errorf("kubernetes: no %s in namespace %q; is there one?", required, s.namespace)
+	}
+	for name, e := range s.objects {
+		if e.truncated {
+			return fmt.Errorf("kubernetes: namespace %q: the Endpoints object %q is truncated, after 1,000 addresses; set Source to EndpointSlices", s.namespace, name)
+		}
+	}
+	return nil
+}
+
 // A teller tells a roster what views say.
 type teller struct {
 	known map[cluster.Node]bool // the last whole answer, and what was added since
+	late  bool                  // there is no more waiting for what is slow
 }
 
 // say returns what the roster is to be told, in order; nothing while it is too
@@ -55,18 +72,21 @@ type teller struct {
 func (t *teller) say(v view) []cluster.Change {
 	err := errors.Join(append(v.failures, v.bad)...)
 	switch {
-	case err == nil && v.waiting:
+	case err == nil && v.waiting && !t.late:
 		return nil
-	case err == nil:
+	case err == nil && !v.waiting:
 		t.known = make(map[cluster.Node]bool, len(v.nodes))
 		t.learn(v.nodes)
 		return []cluster.Change{{Kind: cluster.Replaced, Nodes: v.nodes, Keep: v.keep}}
 	}
-	failed := cluster.Change{Kind: cluster.Failed, Err: err}
+	var told []cluster.Change
 	if fresh := t.learn(v.nodes); len(fresh) > 0 {
-		return []cluster.Change{{Kind: cluster.Added, Nodes: fresh}, failed}
+		told = append(told, cluster.Change{Kind: cluster.Added, Nodes: fresh})
 	}
-	return []cluster.Change{failed}
+	if err != nil {
+		told = append(told, cluster.Change{Kind: cluster.Failed, Err: err})
+	}
+	return told
 }
 
 // learn returns those of the nodes that weren't known.

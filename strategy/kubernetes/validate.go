@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/fields"
@@ -15,11 +16,17 @@ import (
 // Validate implements the optional method of [cluster.Strategy]: its error names
 // every field that is wrong, its value, and what would be right. It reads the
 // environment and Kubeconfig, and asks nobody.
-func (s Strategy) Validate() error { return s.validate(ofProcess()) }
+func (s Strategy) Validate() error {
+	_, err := s.check(ofProcess())
+	return err
+}
 
-func (s Strategy) validate(env environment) error {
-	_, namespacesErr := s.namespaces(env)
-	return errors.Join(s.checkWhom(), namespacesErr, s.checkNodes(env), s.checkAccess(env))
+// check returns what Validate does, and the namespaces in which to look: both of
+// one reading of the kubeconfig, which may change at any time.
+func (s Strategy) check(env environment) (namespaces []string, err error) {
+	inContext, accessErr := s.checkAccess(env)
+	namespaces, namespacesErr := s.namespaces(env, inContext)
+	return namespaces, errors.Join(s.checkWhom(), namespacesErr, s.checkNodes(env), accessErr)
 }
 
 // checkWhom checks what says which pods count.
@@ -48,8 +55,8 @@ func (s Strategy) checkWhom() error {
 	if s.FieldSelector != "" && s.Source != Pods {
 		errs = append(errs, fmt.Errorf("kubernetes: FieldSelector is %q; want none unless Source is Pods", s.FieldSelector))
 	}
-	if s.Relist < 0 {
-		errs = append(errs, fmt.Errorf("kubernetes: Relist is %s; want more than zero, or 0 for %s", s.Relist, DefaultRelist))
+	if s.Relist != 0 && s.Relist < minRelist {
+		errs = append(errs, fmt.Errorf("kubernetes: Relist is %s; want at least %s, with its unit, such as 10 * time.Minute, or 0 for %s", s.Relist, minRelist, DefaultRelist))
 	}
 	return errors.Join(errs...)
 }
@@ -78,28 +85,35 @@ func (s Strategy) checkNodes(env environment) error {
 		errs = append(errs, checkLabel("PortName", s.PortName, "cluster"))
 	}
 	domain := s.domain(env)
-	if msgs := validation.IsDNS1123Subdomain(strings.ToLower(domain)); len(msgs) > 0 {
+	needed := s.Domain != "" || s.Mode != IP // else whatever is around is others'
+	if msgs := validation.IsDNS1123Subdomain(strings.ToLower(domain)); needed && len(msgs) > 0 {
 		errs = append(errs, fmt.Errorf("kubernetes: Domain (or %s) is %q; want one such as %q", EnvDomain, domain, defaultDomain))
+	}
+	if own := env.getenv(EnvPodIP); own != "" {
+		if _, err := netip.ParseAddr(own); err != nil {
+			errs = append(errs, fmt.Errorf("kubernetes: %s is %q; want this pod's address, as the downward API's status.podIP says", EnvPodIP, own))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkAccess checks what says how to access the API server.
-func (s Strategy) checkAccess(env environment) error {
+// checkAccess checks what says how to access the API server. It returns the
+// namespace of the kubeconfig's context, if there is one.
+func (s Strategy) checkAccess(env environment) (namespace string, err error) {
 	switch {
 	case s.Client != nil && s.Client.open == nil:
-		return errors.New("kubernetes: Client is empty; want one that FromClientset makes")
+		return "", errors.New("kubernetes: Client is empty; want one that FromClientset makes")
 	case s.Client != nil && (s.Kubeconfig != "" || s.Master != ""):
-		return fmt.Errorf("kubernetes: Client is set beside Kubeconfig (%q) or Master (%q); set one of them", s.Kubeconfig, s.Master)
+		return "", fmt.Errorf("kubernetes: Client is set beside Kubeconfig (%q) or Master (%q); set one of them", s.Kubeconfig, s.Master)
 	case s.Kubeconfig != "" && s.Master != "":
-		return fmt.Errorf("kubernetes: Kubeconfig is %q and Master is %q; set one of the two", s.Kubeconfig, s.Master)
+		return "", fmt.Errorf("kubernetes: Kubeconfig is %q and Master is %q; set one of the two", s.Kubeconfig, s.Master)
 	case s.Context != "" && s.Kubeconfig == "":
-		return fmt.Errorf("kubernetes: Context is %q and Kubeconfig is empty; want the file that the context is in", s.Context)
+		return "", fmt.Errorf("kubernetes: Context is %q and Kubeconfig is empty; want the file that the context is in", s.Context)
 	case s.Client != nil:
-		return nil
+		return "", nil
 	}
-	_, _, err := s.config(env)
-	return err
+	_, namespace, err = s.config(env)
+	return namespace, err
 }
 
 func checkLabel(field, value, example string) error {

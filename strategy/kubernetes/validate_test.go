@@ -26,13 +26,17 @@ func inPod(vars ...string) environment {
 		if path == DefaultServiceAccountPath+"/namespace" {
 			return []byte("app\n"), nil
 		}
-		return noFile(path)
+		return os.ReadFile(path)
 	}
 	return env
 }
 
-func noFile(path string) ([]byte, error) {
-	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+// unmounted has no service account, wherever the tests run.
+func unmounted(path string) ([]byte, error) {
+	if strings.HasPrefix(path, DefaultServiceAccountPath) {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return os.ReadFile(path)
 }
 
 // outside is the environment of a program that is in no pod.
@@ -46,7 +50,7 @@ func outside(vars ...string) environment {
 			}
 			return ""
 		},
-		readFile: noFile,
+		readFile: unmounted,
 		hostname: func() (string, error) { return "web-0", nil },
 	}
 }
@@ -106,6 +110,8 @@ func TestValidate(t *testing.T) {
 		"a kubeconfig":      {Strategy{Service: "web-nodes", Kubeconfig: file}, outside(), nil},
 		"a context":         {Strategy{Service: "web-nodes", Kubeconfig: file, Context: "default"}, outside(), nil},
 		"no namespace file": {Strategy{Service: "web-nodes", Client: client}, outside(EnvNamespace, "app"), nil},
+		"others' domain":    {Strategy{Service: "web-nodes"}, inPod(EnvDomain, "my_org"), nil},
+		"a short interval":  {Strategy{Service: "web-nodes", Relist: time.Second}, inPod(), nil},
 
 		"nothing":                   {Strategy{}, inPod(), []string{"Service and Selector are empty", "web-nodes"}},
 		"no pods":                   {Strategy{Source: Pods}, inPod(), []string{"Selector is empty", "app=web"}},
@@ -123,8 +129,11 @@ func TestValidate(t *testing.T) {
 		"not a port name":           {set(func(s *Strategy) { s.PortName = "Cluster Port" }), inPod(), []string{`PortName is "Cluster Port"`, `such as "cluster"`}},
 		"two ports":                 {set(func(s *Strategy) { s.Port, s.PortName = 1, "cluster" }), inPod(), []string{"Port is 1", `PortName is "cluster"`}},
 		"not a domain":              {set(func(s *Strategy) { s.Domain = "cluster_local" }), inPod(), []string{`"cluster_local"`, "cluster.local", EnvDomain}},
-		"not a domain around":       {set(func(*Strategy) {}), inPod(EnvDomain, "a b"), []string{`"a b"`, EnvDomain}},
+		"not a domain around":       {set(func(s *Strategy) { s.Mode = DNS }), inPod(EnvDomain, "a b"), []string{`"a b"`, EnvDomain}},
 		"not an interval":           {set(func(s *Strategy) { s.Relist = -time.Second }), inPod(), []string{"Relist is -1s", "10m0s"}},
+		"an interval without unit":  {set(func(s *Strategy) { s.Relist = 10 }), inPod(), []string{"Relist is 10ns", "at least 1s", "10 * time.Minute"}},
+		"not an address of its own": {set(func(*Strategy) {}), inPod(EnvPodIP, "10.0.0.1,fd00::1"), []string{`POD_IP is "10.0.0.1,fd00::1"`, "status.podIP"}},
+		"not a port around":         {set(func(*Strategy) {}), inPod("KUBERNETES_SERVICE_PORT", "https"), []string{"KUBERNETES_SERVICE_PORT", `"https://10.96.0.1:https"`}},
 		"no namespace":              {set(func(s *Strategy) { s.Client = client }), outside(), []string{"Namespaces is empty", "serviceaccount/namespace", EnvNamespace}},
 		"a wrong own namespace":     {set(func(s *Strategy) { s.Client = client }), outside(EnvNamespace, "A"), []string{"own", `"A"`}},
 		"not in a pod":              {set(func(s *Strategy) { s.Namespaces = []string{"app"} }), outside(), []string{"Client", "Kubeconfig", "KUBERNETES_SERVICE_HOST"}},
@@ -141,7 +150,7 @@ func TestValidate(t *testing.T) {
 		"several":                   {set(func(s *Strategy) { s.Port, s.Mode, s.Service = -1, 5, "" }), inPod(), []string{"Port is -1", "Mode is 5", "Service and Selector are empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := tt.strategy.validate(tt.env)
+			_, err := tt.strategy.check(tt.env)
 			if len(tt.says) == 0 {
 				if err != nil {
 					t.Fatal(err)
@@ -157,7 +166,7 @@ func TestValidate(t *testing.T) {
 				}
 			}
 			r := cluster.NewRoster("", nil, func(c cluster.Change) { t.Errorf("Run tells %v", c) })
-			if ran := tt.strategy.run(t.Context(), r, tt.env, answerTimeout); ran == nil || ran.Error() != err.Error() {
+			if ran := tt.strategy.run(t.Context(), r, tt.env, usual()); ran == nil || ran.Error() != err.Error() {
 				t.Errorf("Run returns %v, want the error of Validate", ran)
 			}
 		})
@@ -204,7 +213,11 @@ func TestDefaults(t *testing.T) {
 		"a host that is no pod": {Strategy{Namespaces: []string{"app"}}, outside(), "", "app", 4370, false, "/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			namespaces, err := tt.strategy.namespaces(tt.env)
+			_, inContext, err := tt.strategy.config(tt.env)
+			if err != nil && tt.strategy.Kubeconfig != "" {
+				t.Fatal(err)
+			}
+			namespaces, err := tt.strategy.namespaces(tt.env, inContext)
 			if err != nil || strings.Join(namespaces, " ") != tt.namespaces {
 				t.Errorf("the namespaces are %q (%v), want %q", namespaces, err, tt.namespaces)
 			}

@@ -18,11 +18,10 @@ const (
 	// pageSize is how many objects one answer to a list holds. It bounds what
 	// those of a large namespace take, since little is kept of each.
 	pageSize = 500
-	// answerTimeout is how long the API server has to answer a request, or to
-	// begin to with a watch.
-	answerTimeout = 15 * time.Second
-	// shortest is how long a watch goes on at least that isn't broken.
+	// shortest is how long a watch goes on at least that isn't broken, and maxShort
+	// how many in a row may be shorter, if they had anything to tell.
 	shortest = time.Second
+	maxShort = 3
 	// steady is how long a watch has gone on after which its end begins a new
 	// series of failures.
 	steady = 10 * time.Second
@@ -31,10 +30,7 @@ const (
 	retryMax = 30 * time.Second
 )
 
-var (
-	errSilent = errors.New("the API server has not answered in time")
-	errShort  = errors.New("the watch has ended at once")
-)
+var errShort = errors.New("the watch has ended at once")
 
 // A watcher keeps a section of the board in step with the objects of a namespace.
 //
@@ -50,7 +46,7 @@ type watcher struct {
 	portName  string
 	cached    bool
 	relist    time.Duration
-	timeout   time.Duration // answerTimeout; shorter in tests
+	timeout   time.Duration // see times.answer
 	board     *board
 	section   *section
 }
@@ -89,35 +85,60 @@ func (w *watcher) pass(ctx context.Context) (well time.Duration, err error) {
 	objects := client.open(w.source, w.namespace)
 	version, listed, err := w.list(ctx, objects)
 	if err != nil {
-		return 0, w.failed("list", err)
+		return 0, w.failed(objects, "list", err)
 	}
 	w.board.list(w.section, listed)
 	began := time.Now()
 	relist := time.NewTimer(time.Duration(float64(w.relist) * (0.9 + 0.2*rand.Float64())))
 	defer relist.Stop()
-	for {
-		version, err = w.watch(ctx, objects, version, relist.C)
-		if err != nil {
-			return time.Since(began), w.failed("watch", err)
+	err = w.follow(ctx, objects, version, relist.C)
+	return time.Since(began), err
+}
+
+// follow watches from a version on, one watch after the other, until a list is due.
+func (w *watcher) follow(ctx context.Context, objects objects, version string, relist <-chan time.Time) error {
+	for short := 0; ; {
+		began := time.Now()
+		next, due, err := w.watch(ctx, objects, version, relist)
+		switch {
+		case err != nil:
+			return w.failed(objects, "watch", err)
+		case due:
+			return nil
+		case time.Since(began) >= shortest:
+			short = 0
+		case short == maxShort-1:
+			return w.failed(objects, "watch", errShort)
+		default:
+			short++
+			if !sleep(ctx, retryMin) {
+				return ctx.Err()
+			}
 		}
-		if version == "" {
-			return time.Since(began), nil
-		}
+		version = next
 	}
 }
 
-func (w *watcher) failed(verb string, err error) error {
-	return &RequestError{Verb: verb, Source: w.source, Namespace: w.namespace, Err: err}
+func (w *watcher) failed(objects objects, verb string, err error) error {
+	return &RequestError{Verb: verb, Source: w.source, Namespace: w.namespace, Err: err, given: objects.where() == ""}
+}
+
+// silent is why a request is given up.
+func (w *watcher) silent(objects objects) error {
+	if server := objects.where(); server != "" {
+		return fmt.Errorf("%s has not answered within %s", server, w.timeout)
+	}
+	return fmt.Errorf("the API server has not answered within %s; or it refused, and Client tried again by itself, as client-go does when the server says when (Retry-After)", w.timeout)
 }
 
 // list returns the endpoints of all objects by the objects' names, and the version
 // from which to watch.
-func (w *watcher) list(ctx context.Context, objects objects) (version string, all map[string][]endpoint, err error) {
+func (w *watcher) list(ctx context.Context, objects objects) (version string, all map[string]entry, err error) {
 	opts := metav1.ListOptions{LabelSelector: w.labels, FieldSelector: w.fields, Limit: pageSize}
 	if w.cached {
 		opts.ResourceVersion = "0"
 	}
-	all = map[string][]endpoint{}
+	all = map[string]entry{}
 	for {
 		page, err := w.page(ctx, objects, opts)
 		if opts.Continue != "" && isExpired(err) { // it took too long to come to this page
@@ -129,8 +150,8 @@ func (w *watcher) list(ctx context.Context, objects objects) (version string, al
 			return "", nil, err
 		}
 		if err := meta.EachListItem(page, func(o runtime.Object) error {
-			name, endpoints, err := w.source.extract(o, w.portName)
-			all[name] = endpoints
+			name, kept, err := w.source.extract(o, w.portName)
+			all[name] = kept
 			return err
 		}); err != nil {
 			return "", nil, err
@@ -147,55 +168,56 @@ func (w *watcher) list(ctx context.Context, objects objects) (version string, al
 }
 
 func (w *watcher) page(ctx context.Context, objects objects, opts metav1.ListOptions) (runtime.Object, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, errSilent)
+	silent := w.silent(objects)
+	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, silent)
 	defer cancel()
 	page, err := objects.list(ctx, opts)
 	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errSilent):
-		return nil, errSilent
+	case err != nil && errors.Is(context.Cause(ctx), silent):
+		return nil, silent
 	case err != nil:
 		return nil, err
 	}
 	return page, w.source.checkList(page)
 }
 
-// watch follows the objects from a version on. When the server ends the watch in
-// good order, it returns the version from which to go on, and when relist is due,
-// none.
-func (w *watcher) watch(ctx context.Context, objects objects, version string, relist <-chan time.Time) (string, error) {
+// watch follows the objects from a version on, until the server ends the watch in
+// good order, or a list is due. It returns the version from which to go on.
+func (w *watcher) watch(ctx context.Context, objects objects, version string, relist <-chan time.Time) (next string, due bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	events, err := w.begin(ctx, cancel, objects, version)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer events.Stop()
 	w.board.well(w.section)
-	began, seen := time.Now(), 0
+	began, told := time.Now(), false
 	for {
 		select {
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return "", false, ctx.Err()
 		case <-relist:
-			return "", nil
+			return version, true, nil
 		case event, ok := <-events.ResultChan():
 			if !ok {
-				if seen == 0 && time.Since(began) < shortest {
-					return "", errShort
+				if !told && time.Since(began) < shortest {
+					return "", false, errShort
 				}
-				return version, nil
+				return version, false, nil
 			}
 			if version, err = w.take(event); err != nil {
-				return "", err
+				return "", false, err
 			}
-			seen++
+			told = told || event.Type != watch.Bookmark
 		}
 	}
 }
 
 // begin starts a watch, which goes on until ctx is done.
 func (w *watcher) begin(ctx context.Context, cancel context.CancelCauseFunc, objects objects, version string) (watch.Interface, error) {
-	late := time.AfterFunc(w.timeout, func() { cancel(errSilent) })
+	silent := w.silent(objects)
+	late := time.AfterFunc(w.timeout, func() { cancel(silent) })
 	defer late.Stop()
 	// The server would end it after half an hour or so.
 	seconds := int64(2 * w.relist / time.Second)
@@ -203,8 +225,8 @@ func (w *watcher) begin(ctx context.Context, cancel context.CancelCauseFunc, obj
 		LabelSelector: w.labels, FieldSelector: w.fields, ResourceVersion: version,
 		AllowWatchBookmarks: true, TimeoutSeconds: &seconds,
 	})
-	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
-		return nil, errSilent
+	if err != nil && errors.Is(context.Cause(ctx), silent) {
+		return nil, silent
 	}
 	return events, err
 }
@@ -221,14 +243,15 @@ func (w *watcher) take(event watch.Event) (version string, err error) {
 	if event.Type == watch.Bookmark {
 		return m.GetResourceVersion(), nil
 	}
-	name, endpoints, err := w.source.extract(event.Object, w.portName)
-	if err != nil {
+	name, kept, err := w.source.extract(event.Object, w.portName)
+	switch {
+	case err != nil:
 		return "", err
+	case event.Type == watch.Deleted:
+		w.board.remove(w.section, name)
+	default:
+		w.board.change(w.section, name, kept)
 	}
-	if event.Type == watch.Deleted {
-		endpoints = nil
-	}
-	w.board.change(w.section, name, endpoints)
 	return m.GetResourceVersion(), nil
 }
 
