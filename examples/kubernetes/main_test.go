@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"debug/elf"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +102,51 @@ func TestManifests(t *testing.T) {
 	if deployment == "" || deployment != statefulset {
 		t.Errorf("the pods differ:\n%s\n%s", deployment, statefulset)
 	}
+}
+
+// TestDockerfile has the image's program be built as the Dockerfile says, with the Go
+// that go.mod asks for, and start where there is nothing else.
+func TestDockerfile(t *testing.T) {
+	dockerfile := read(t, "Dockerfile")
+	version := find(t, `(?m)^go (\d+\.\d+)`, read(t, "../../go.mod"))
+	if image := find(t, `(?m)^FROM golang:(\S+) AS build$`, dockerfile); image != version {
+		t.Errorf("it builds with Go %s, and go.mod wants %s", image, version)
+	}
+	command := find(t, `(?m)^RUN (.*\bgo build .*)$`, dockerfile)
+	program := find(t, ` -o (\S+) `, command)
+	for _, uses := range []string{"COPY --from=build " + program + " " + program, `ENTRYPOINT ["` + program + `"]`} {
+		if !strings.Contains(dockerfile, uses) {
+			t.Errorf("it builds %s, and has no %s", program, uses)
+		}
+	}
+
+	built := filepath.Join(t.TempDir(), "node")
+	build := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(command, " "+program+" ", " "+built+" ", 1))
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	node := exec.CommandContext(t.Context(), built)
+	node.Env = []string{}
+	if out, err := node.CombinedOutput(); err == nil || !strings.Contains(string(out), "CLUSTER_SECRET is not set") {
+		t.Errorf("it says %q (%v)", out, err)
+	}
+	if linked, err := elf.Open(built); err == nil { // on Linux, as in the image
+		defer linked.Close()
+		if libraries, err := linked.ImportedLibraries(); err != nil || len(libraries) > 0 {
+			t.Errorf("it needs %q (%v), which an empty image hasn't", libraries, err)
+		}
+	}
+}
+
+// find is the first group of what matches.
+func find(t *testing.T, pattern, text string) string {
+	t.Helper()
+	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if match == nil {
+		t.Fatalf("nothing matches %s in\n%s", pattern, text)
+	}
+	return match[1]
 }
 
 func read(t *testing.T, path string) string {
