@@ -109,7 +109,10 @@ func (r *Roster) Replace(nodes []Node, keep ...Node) {
 		r.change(Change{Kind: Failed, Err: err})
 		return
 	}
-	kept = slices.DeleteFunc(kept, func(n Node) bool { return slices.Contains(all, n) })
+	kept = slices.DeleteFunc(kept, func(n Node) bool {
+		_, wanted := slices.BinarySearch(all, n) // which is sorted
+		return wanted
+	})
 	r.change(Change{Kind: Replaced, Nodes: all, Keep: kept})
 }
 
