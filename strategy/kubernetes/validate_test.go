@@ -222,6 +222,9 @@ func TestDefaults(t *testing.T) {
 				t.Errorf("the namespaces are %q (%v), want %q", namespaces, err, tt.namespaces)
 			}
 			n := tt.strategy.naming(tt.env, tt.self)
+			if guessed := n.self.namespace != "" && tt.env.getenv(EnvPodName) == ""; n.self.guessed != guessed {
+				t.Errorf("the name of the pod is guessed: %t, want %t", n.self.guessed, guessed)
+			}
 			if n.port != tt.port || n.prefer6 != tt.prefer6 || n.self.namespace+"/"+n.self.name != tt.pod {
 				t.Errorf("the port is %d, IPv6 preferred %t, the pod %+v; want %d, %t, %s", n.port, n.prefer6, n.self, tt.port, tt.prefer6, tt.pod)
 			}
