@@ -180,6 +180,7 @@ func startProgram(t *testing.T, args string) *running {
 // await reads up to a line that matches, and returns the groups of that.
 func (r *running) await(t *testing.T, pattern string) []string {
 	t.Helper()
+	_ = r.output.SetReadDeadline(time.Now().Add(time.Minute)) // where there is none, go test has one
 	var seen []string
 	for match := regexp.MustCompile(pattern); r.lines.Scan(); {
 		if m := match.FindStringSubmatch(r.lines.Text()); m != nil {
