@@ -2,11 +2,16 @@ package mesh
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
 // TestSlowHandler: while a handler sleeps under full load for a minute, the
@@ -109,5 +114,120 @@ func TestAPanicIsContained(t *testing.T) {
 	case <-done:
 	case <-time.After(patience):
 		t.Fatal("nothing is delivered after a panic")
+	}
+}
+
+// TestAGoneHandlerLeavesNothing: subjects may come and go, as those of replies do.
+func TestAGoneHandlerLeavesNothing(t *testing.T) {
+	a, b := listen(t, nil), listen(t, nil)
+	connect(t, a, b)
+	for i := range 100 {
+		subject := fmt.Sprint("s", i)
+		got := make(chan struct{})
+		if err := b.Handle(subject, func(context.Context, Message) { close(got) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Send(t.Context(), b.Self(), subject, nil); err != nil {
+			t.Fatal(err)
+		}
+		<-got
+		if err := b.Handle(subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, b, "no queue is left", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, p := range b.peers {
+			p.in.mu.Lock()
+			n := len(p.in.queues)
+			p.in.mu.Unlock()
+			if n > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestGoexitIsContained: as t.FailNow in a handler is; the next message is
+// delivered all the same, and the next request answered.
+func TestGoexitIsContained(t *testing.T) {
+	got := make(chan string, 3)
+	a := listen(t, nil)
+	b := listen(t, func(c *Config) {
+		c.MaxRequests = 1
+		c.Handlers = map[string]Handler{"s": func(_ context.Context, m Message) {
+			if got <- string(m.Data); string(m.Data) == "exit" {
+				runtime.Goexit()
+			}
+		}}
+		c.Responders = map[string]Responder{"s": func(_ context.Context, m Message) ([]byte, error) {
+			if string(m.Data) == "exit" {
+				runtime.Goexit()
+			}
+			return m.Data, nil
+		}}
+	})
+	connect(t, a, b)
+	for _, data := range []string{"exit", "exit", "stay"} {
+		if err := a.Send(t.Context(), b.Self(), "s", []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"exit", "exit", "stay"} {
+		select {
+		case data := <-got:
+			if data != want {
+				t.Errorf("got %q, want %q", data, want)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%q is not delivered", want)
+		}
+	}
+	if _, err := a.Request(t.Context(), b.Self(), "s", []byte("exit")); !errors.Is(err, ErrPanicked) {
+		t.Errorf("a responder that ends its goroutine: %v, want ErrPanicked", err)
+	}
+	if reply, err := a.Request(t.Context(), b.Self(), "s", []byte("stay")); err != nil || string(reply) != "stay" {
+		t.Errorf("the next request: %q, %v", reply, err)
+	}
+}
+
+// TestNoNodeAndNodeDown are told apart, and so is this node itself.
+func TestNoNodeAndNodeDown(t *testing.T) {
+	a, left, lost := listen(t, nil), listen(t, nil), listen(t, nil)
+	connect(t, a, left)
+	connect(t, a, lost)
+	if err := left.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_ = lost.listener.Close()
+	until(t, a, "both are down", func() bool {
+		breakLinks(lost)
+		return len(a.Peers()) == 0
+	})
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		what   string
+		ctx    context.Context
+		to     transport.Node
+		is     []error
+		andNot error
+	}{
+		{"one that has left", t.Context(), left.Self(), []error{ErrNoNode, ErrDown}, transport.ErrSelf},
+		{"one that is lost", t.Context(), lost.Self(), []error{ErrNoNode, ErrDown}, transport.ErrSelf},
+		{"one never heard of", t.Context(), "127.0.0.1:9", []error{ErrNoNode}, ErrDown},
+		{"itself", t.Context(), a.Self(), []error{transport.ErrSelf}, ErrNoNode},
+		{"none, as it is too late", done, left.Self(), []error{context.Canceled}, ErrQueueFull},
+	} {
+		_, err := a.Request(tt.ctx, tt.to, "s", nil)
+		for _, err := range []error{a.Send(tt.ctx, tt.to, "s", nil), err} {
+			for _, want := range tt.is {
+				if !errors.Is(err, want) || errors.Is(err, tt.andNot) {
+					t.Errorf("%s: %v, want %v and not %v", tt.what, err, want, tt.andNot)
+				}
+			}
+		}
 	}
 }

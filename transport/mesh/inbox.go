@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,16 +176,45 @@ func (in *inbox) tellSlow(q *queue) {
 
 // run hands messages over for as long as there are any.
 func (in *inbox) run(q *queue) {
-	for batch := in.next(q, nil); len(batch) > 0; batch = in.next(q, batch) {
-		for i := range batch {
-			msg := batch[i]
-			batch[i] = item{}
+	var batch []item
+	at, held, done := 0, 0, false
+	defer func() {
+		if !done { // the handler has ended its goroutine, by runtime.Goexit
+			in.m.large.give(held)
+			in.runAnew(q, batch[at+1:])
+		}
+	}()
+	for batch = in.next(q, nil); len(batch) > 0; batch = in.next(q, batch) {
+		for at = range batch {
+			msg := batch[at]
+			batch[at], held = item{}, msg.held
 			q.bytes.Add(-int64(msg.size()))
 			if in.m.ctx.Err() == nil {
 				in.call(Message{From: in.from, Subject: q.entry.subject, Data: msg.data})
 			}
-			in.m.large.give(msg.held)
+			in.m.large.give(held)
 		}
+	}
+	done = true
+}
+
+// runAnew goes on with what is left of a batch, on another goroutine.
+func (in *inbox) runAnew(q *queue, left []item) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	q.items = slices.Concat(left, q.items)
+	in.m.handlers.begin(q.entry.name)
+	go q.work()
+}
+
+// sweep forgets a subject's queue, whose handler is gone. One that is running does
+// so itself.
+func (in *inbox) sweep(subject string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if q := in.queues[subject]; q != nil && !q.running {
+		q.gone = true
+		delete(in.queues, subject)
 	}
 }
 

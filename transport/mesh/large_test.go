@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -501,4 +502,71 @@ func FuzzArrivals(f *testing.F) {
 			t.Fatalf("%d bytes are held, want %d", got, held)
 		}
 	})
+}
+
+// TestWhatIsGivenUpIsToldFirst: whatever is sent, given up and urged, the receiver
+// never counts more open bytes than the sender.
+func TestWhatIsGivenUpIsToldFirst(t *testing.T) {
+	data := make([]byte, 16<<20)
+	for seed := range uint64(30) {
+		r := mathrand.New(mathrand.NewPCG(seed, 1))
+		o := outbox{limit: 64 << 10, buffers: &writeBuffers{}, start: func(func()) {}}
+		as := arrivals{budget: &budget{most: 1 << 30}}
+		var open []*transfer
+		for range 1000 {
+			switch k := r.IntN(20); {
+			case k < 2 && len(open) < 12:
+				subject := fmt.Sprint(r.IntN(6))
+				tr, err := o.begin(&letter{t: frameMessage, subject: subject, data: data[:70_000+r.IntN(len(data)-70_000)]})
+				if err != nil {
+					t.Fatal(err)
+				}
+				open = append(open, tr)
+			case k < 3 && len(open) > 0:
+				i := r.IntN(len(open))
+				o.giveUp(open[i])
+				open = slices.Delete(open, i, i+1)
+			case k < 6:
+				if _, err := o.send(&letter{t: frameMessage, subject: "s", data: data[:r.IntN(3000)]}, false); err != nil {
+					t.Fatal(err)
+				}
+			case k < 8:
+				o.urge(framePing, make([]byte, pingSize))
+			default:
+				b, _ := o.next()
+				if err := as.take(b); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+		}
+	}
+}
+
+// take reads what an outbox has written, and keeps none of it.
+func (as *arrivals) take(b []byte) error {
+	for r := bytes.NewReader(b); r.Len() > 0; {
+		var h [headerSize]byte
+		_, _ = io.ReadFull(r, h[:])
+		ft, n := parseHeader(h)
+		switch ft {
+		case frameLarge:
+			payload := make([]byte, n)
+			_, _ = io.ReadFull(r, payload)
+			most := func(t frameType) int { n, _ := mostOf(t); return n }
+			if err := as.begin(payload, most); err != nil {
+				return err
+			}
+		case framePart:
+			whole, err := as.part(r, n)
+			if err != nil {
+				return err
+			}
+			if whole != nil && !whole.skipped() {
+				as.budget.give(whole.length)
+			}
+		default:
+			_, _ = r.Seek(int64(n), io.SeekCurrent)
+		}
+	}
+	return nil
 }

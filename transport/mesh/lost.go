@@ -63,3 +63,13 @@ func (r *rumours) giveUp(addr string) (ids []instanceID) {
 	}
 	return ids
 }
+
+// isLost reports whether a peer was linked at an address, and is looked for.
+func (r *rumours) isLost(addr string) bool {
+	for _, u := range r.all {
+		if !u.lostUntil.IsZero() && slices.Contains(u.addrs, addr) {
+			return true
+		}
+	}
+	return false
+}

@@ -345,6 +345,14 @@ func (m *Mesh) Handle(subject string, h Handler) error {
 		return err
 	}
 	m.handlers.change(subject, func(e *entry) { e.handle = h })
+	if h != nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		p.in.sweep(subject)
+	}
 	return nil
 }
 

@@ -128,7 +128,8 @@ func (o *outbox) giveUp(t *transfer) bool {
 	if !o.bulk.remove(t) {
 		return false
 	}
-	if t.begun { // an empty part: the rest doesn't come
+	if t.begun { // an empty part: the rest doesn't come; it goes before another is begun
+		o.partNext = false
 		o.messages = t.appendPart(o.room(headerSize+partHead), 0)
 		o.kick()
 	}

@@ -16,7 +16,8 @@ import (
 // linked nodes means the first in order.
 //
 // Its error is a [NodeError] with
-//   - [ErrClosed], [ErrNoNode], [ErrSubject], or [ErrTooLarge]: it wasn't sent;
+//   - [ErrClosed], [ErrNoNode] (with [ErrDown], if that node was linked before),
+//     [transport.ErrSelf], [ErrSubject], or [ErrTooLarge]: it wasn't sent;
 //   - [ErrQueueFull] and ctx's cause: it wasn't sent, as the node takes too little;
 //   - ctx's cause alone: no reply came in time;
 //   - [ErrDown]: a link broke with it, or the node went down. It may have been handled;
@@ -34,6 +35,9 @@ func (m *Mesh) Request(ctx context.Context, n transport.Node, subject string, da
 func (m *Mesh) request(ctx context.Context, n transport.Node, subject string, data []byte) ([]byte, error) {
 	if err := m.checkMessage(subject, data); err != nil {
 		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	p, lk, err := m.route(n)
 	if err != nil {

@@ -94,6 +94,13 @@ func (in *inbox) refuse(id uint64, s status) {
 // serve answers a request, and then those that wait.
 func (in *inbox) serve(e *entry, d *desk, r item) {
 	defer in.m.handlers.end(e.name)
+	done := false
+	defer func() {
+		if !done { // the responder has ended its goroutine, by runtime.Goexit
+			in.m.handlers.begin(e.name)
+			go in.serveAnew(e, d, r)
+		}
+	}()
 	for ok := true; ok; r, ok = in.nextRequest(e.subject, d) {
 		if in.m.ctx.Err() == nil {
 			l := letter{t: frameReply, id: r.id, subject: e.subject}
@@ -102,6 +109,19 @@ func (in *inbox) serve(e *entry, d *desk, r item) {
 		}
 		in.m.large.give(r.held)
 	}
+	done = true
+}
+
+// serveAnew answers a request that ended its goroutine, as if it had panicked, and
+// then those that wait.
+func (in *inbox) serveAnew(e *entry, d *desk, r item) {
+	_ = in.m.sendTo(in.m.ctx, in.peer, &letter{t: frameReply, id: r.id, subject: e.subject, status: statusPanicked}, true)
+	in.m.large.give(r.held)
+	if next, ok := in.nextRequest(e.subject, d); ok {
+		in.serve(e, d, next) // which ends it for the handlers
+		return
+	}
+	in.m.handlers.end(e.name)
 }
 
 func (in *inbox) nextRequest(subject string, d *desk) (item, bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/libcluster-go/cluster/transport"
 )
@@ -15,10 +16,14 @@ import (
 // done. data may be used again when it returns. A name that stands for several
 // linked nodes means the first in order.
 //
-// Its error is a [NodeError] with [ErrClosed], [ErrNoNode], [ErrDown], [ErrTooLarge],
-// [ErrSubject], or [ErrQueueFull] and ctx's cause.
+// Its error is a [NodeError] with [ErrClosed], [ErrNoNode], [transport.ErrSelf],
+// [ErrDown] (with ErrNoNode, if it was so before), [ErrTooLarge], [ErrSubject],
+// [ErrQueueFull] and ctx's cause, or, if ctx was done before, its cause alone.
 func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data []byte) error {
 	err := m.checkMessage(subject, data)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err == nil {
 		var p *peer
 		var lk *link
@@ -48,7 +53,14 @@ func (m *Mesh) route(n transport.Node) (*peer, *link, error) {
 	if found := m.find(n); len(found) > 0 {
 		return found[0], found[0].active, nil
 	}
-	return nil, nil, ErrNoNode
+	switch {
+	case slices.Contains(m.self.addrs, addr):
+		return nil, nil, transport.ErrSelf
+	case m.departed[addr], m.rumours.isLost(addr):
+		return nil, nil, fmt.Errorf("%w: %w", ErrNoNode, ErrDown)
+	default:
+		return nil, nil, ErrNoNode
+	}
 }
 
 // Broadcast sends a message to every peer that is up, side by side, so that a
