@@ -11,7 +11,8 @@ import (
 var (
 	// ErrClosed says that the mesh was closed.
 	ErrClosed = errors.New("mesh: closed")
-	// ErrNoNode says that no link with that node is up.
+	// ErrNoNode says that no link with that node is up. It is ErrDown as well if one
+	// was, and has not been given up since.
 	ErrNoNode = errors.New("mesh: no link with that node")
 	// ErrDown says that the link went down before the call was done. A request
 	// may have been handled or not.
