@@ -200,6 +200,20 @@ func FuzzDecodeBegin(f *testing.F) {
 	})
 }
 
+func FuzzDecodeOpen(f *testing.F) {
+	from, to := instance(1), instance(2)
+	f.Add(slices.Concat(from[:], to[:], []byte("service")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) <= openSize {
+			return // refused before
+		}
+		from, to, service := decodeOpen(b)
+		if again := slices.Concat(from[:], to[:], []byte(service)); service == "" || !bytes.Equal(again, b) {
+			t.Fatalf("%x comes apart as %x, %x and %q", b, from, to, service)
+		}
+	})
+}
+
 func FuzzReadFrame(f *testing.F) {
 	f.Add(appendFrame(nil, frameProof, make([]byte, 33)), 33)
 	f.Add(appendFrame(nil, frameRefuse, []byte{0, 0}), 2)
