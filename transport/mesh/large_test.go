@@ -229,7 +229,9 @@ func TestALargeOneIsGivenUp(t *testing.T) {
 		if n := b.large.used.Load(); n < 8<<20 {
 			t.Errorf("the receiver holds %d bytes in the middle: the test is void", n)
 		}
-		if _, err := a.Request(ctx, b.Self(), "s", make([]byte, 8<<20)); !errors.Is(err, ErrQueueFull) {
+		again, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if _, err := a.Request(again, b.Self(), "s", make([]byte, 8<<20)); !errors.Is(err, ErrQueueFull) {
 			t.Errorf("Request: %v, want ErrQueueFull", err)
 		}
 		if err := a.Send(t.Context(), b.Self(), "s", make([]byte, 100_000)); err != nil {
