@@ -53,9 +53,10 @@ var (
 
 // A NodeError tells which operation failed with which node.
 type NodeError struct {
-	// Op is "connect", "disconnect", "send", "request" or "dial".
+	// Op is "connect", "disconnect", "send", "request" or "dial"; of a stream,
+	// "read" or "write".
 	Op string
-	// Node is the node as the caller named it.
+	// Node is the node as the caller named it; of a stream, as it names itself.
 	Node transport.Node
 	// Err is the cause.
 	Err error
@@ -77,7 +78,7 @@ type RemoteError struct {
 
 func (e *RemoteError) Error() string { return "mesh: the responder failed: " + e.Text }
 
-// A Code says why a node refused or closed a link.
+// A Code says why a node refused or closed a link, or refused a stream.
 type Code uint16
 
 // The codes of the wire. A code that isn't listed comes from a newer node.
@@ -113,7 +114,7 @@ func (c Code) String() string {
 	return fmt.Sprintf("code_%d", uint16(c))
 }
 
-// A RefusedError is a link that a node refused after both had proved
+// A RefusedError is a link or a stream that a node refused after both had proved
 // themselves.
 type RefusedError struct {
 	// Code is the reason for programs.
@@ -129,7 +130,7 @@ func (e *RefusedError) Error() string {
 	if e.ByPeer {
 		by = "the peer"
 	}
-	return fmt.Sprintf("mesh: %s refused the link (%s): %s", by, e.Code, e.Reason)
+	return fmt.Sprintf("mesh: %s refused (%s): %s", by, e.Code, e.Reason)
 }
 
 // Is lets errors.Is find the transport's sentinels that a code stands for.

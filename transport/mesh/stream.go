@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -18,15 +19,24 @@ const streamBacklog = 128
 // Dial opens a stream to a service that a linked node listens for with
 // [Mesh.ListenService]: a TCP connection of its own, secured and proved as the
 // link is, with TCP's flow control, deadlines and half-close ([tls.Conn.CloseWrite]).
-// As with any [tls.Conn], a write that has timed out ends the writing. It needs a live link to be opened, and is closed when that very instance leaves,
-// is disconnected or evicted, or makes room for another, which the other end sees
-// as an error and not as [io.EOF]; not merely because the link was lost. Its
-// addresses are [NodeAddr].
+// As with any [tls.Conn], a write that has timed out ends the writing. A name of
+// several linked nodes means the first of them, in the order of [Mesh.Peers].
 //
-// Its error is a [NodeError] with [ErrNoNode], [ErrClosed], [ErrProof],
-// [ErrProtocol], what the network said, or a [RefusedError]: [CodeNoService] if
-// nobody listens there, [CodeOverloaded] if too many streams wait to be accepted,
-// [CodeOtherInstance] if the node is another by now.
+// It needs a live link to be opened, and is closed when that very instance leaves,
+// is disconnected or evicted, or makes room for another; not merely because the link
+// was lost. Its Read and Write then fail with a [NodeError] with [ErrDown], or with
+// [ErrClosed] if this mesh was closed. The other end sees a reset, if it hasn't
+// closed its own end before, and not [io.EOF]. Its addresses are [NodeAddr].
+//
+// Dial's error is a [NodeError] with [ErrSubject] if the service's name isn't 1 to
+// 255 bytes, [ErrNoNode], [ErrDown] if the node went meanwhile (with ErrNoNode, if
+// it did before), [transport.ErrSelf], [ErrClosed], [ErrProof], [ErrProtocol],
+// [ErrHandshakeTime], [ErrHungUp], what the context or the network said, or a
+// [RefusedError]: [CodeNoService] if nobody listens there, [CodeOverloaded] if too
+// many streams wait to be accepted, [CodeNoLink] if the link isn't up on the other
+// side and doesn't come up there within half of its Config.HandshakeTimeout,
+// [CodeOtherInstance] if the node is another by now, [CodeTLS] if a certificate isn't
+// good for its node.
 func (m *Mesh) Dial(ctx context.Context, n transport.Node, service string) (net.Conn, error) {
 	conn, err := m.dialService(ctx, n, service)
 	if err != nil && m.ctx.Err() != nil {
@@ -47,16 +57,13 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 		return nil, err
 	}
 	defer done()
+	p, _, err := m.route(n)
+	if err != nil {
+		return nil, err
+	}
 	m.mu.Lock()
-	found := m.find(n)
-	var addrs []string
-	if len(found) > 0 {
-		addrs = found[0].dialAddrs()
-	}
+	to, addrs := p.hello, p.dialAddrs()
 	m.mu.Unlock()
-	if len(found) == 0 {
-		return nil, ErrNoNode
-	}
 	for _, addr := range addrs {
 		var targets []target
 		if targets, err = m.resolve(ctx, transport.Node(addr)); err != nil {
@@ -64,7 +71,7 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 		}
 		for _, t := range targets {
 			err = m.eachSecret(func(key []byte) error {
-				conn, err = m.dialStream(ctx, t, key, found[0].hello, service)
+				conn, err = m.dialStream(ctx, t, key, to, service)
 				return err
 			})
 			if _, refused := errors.AsType[*RefusedError](err); err == nil || refused || ctx.Err() != nil {
@@ -75,7 +82,8 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 	return nil, err
 }
 
-// dialAddrs are where a peer may be reached: first where it has been.
+// dialAddrs are where a peer may be reached: first where it has been. The caller
+// holds mu.
 func (p *peer) dialAddrs() []string {
 	addrs := slices.Clone(p.hello.addrs)
 	if l := p.active; l != nil && l.dialled {
@@ -117,6 +125,9 @@ func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, to *hello, 
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
+		if hungUp(err) {
+			err = fmt.Errorf("%w: %w", ErrHungUp, err)
+		}
 		return nil, err
 	}
 	return conn, nil
@@ -134,7 +145,7 @@ func (m *Mesh) acceptStream(ctx context.Context, s *session, lift func() bool) e
 		return fmt.Errorf("%w: type %d with %d bytes where an open was due", errMalformed, t, len(payload))
 	}
 	from, to, service := decodeOpen(payload)
-	listener, h, err := m.judgeStream(s, from, to, service)
+	listener, h, err := m.judgeStream(ctx, s, from, to, service)
 	if err != nil {
 		s.refuse(err)
 		return err
@@ -153,27 +164,56 @@ func (m *Mesh) acceptStream(ctx context.Context, s *session, lift func() bool) e
 
 // judgeStream finds the listener of a stream, with a place for it, and the
 // hello of who dialled.
-func (m *Mesh) judgeStream(s *session, from, to instanceID, service string) (*serviceListener, *hello, error) {
+func (m *Mesh) judgeStream(ctx context.Context, s *session, from, to instanceID, service string) (*serviceListener, *hello, error) {
 	if to != m.self.instance {
 		return nil, nil, refuse(CodeOtherInstance, "%s is instance %s, not %s", m.self.node, m.self.instance, to)
 	}
-	m.mu.Lock()
-	p, listener := m.peers[from], m.services[service]
-	linked := p != nil && p.up
-	m.mu.Unlock()
-	if !linked {
+	h := m.awaitLinked(ctx, from)
+	if h == nil {
 		return nil, nil, refuse(CodeNoLink, "%s has no link with instance %s", m.self.node, from)
 	}
-	if err := m.checkPeer(s, p.hello); err != nil {
+	if err := m.checkPeer(s, h); err != nil {
 		return nil, nil, err
 	}
+	m.mu.Lock()
+	listener := m.services[service]
+	m.mu.Unlock()
 	if listener == nil {
 		return nil, nil, refuse(CodeNoService, "nobody listens for service %q on %s", service, m.self.node)
 	}
 	if !listener.reserve() {
 		return nil, nil, refuse(CodeOverloaded, "%d streams wait for service %q on %s to accept them", streamBacklog, service, m.self.node)
 	}
-	return listener, p.hello, nil
+	return listener, h, nil
+}
+
+// awaitLinked returns the hello of an instance with which a link is up; nil if there
+// is none. The decider is up first, and may dial a stream before this side has read
+// its begin, or even its welcome: so this waits as long as a link may be on its way,
+// but leaves half of the handshake's time for the refusal.
+func (m *Mesh) awaitLinked(ctx context.Context, id instanceID) *hello {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout/2)
+	defer cancel()
+	for {
+		changed, lull := m.changed.Wait(), m.lull.Wait()
+		proving := m.proving.Load() > 0 // before looking: it ends when the peer is up
+		m.mu.Lock()
+		p := m.peers[id]
+		up := p != nil && p.up
+		m.mu.Unlock()
+		switch {
+		case up:
+			return p.hello
+		case p == nil && !proving:
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-lull:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // A NodeAddr is the address of an end of a stream: the node itself.
@@ -188,8 +228,40 @@ func (a NodeAddr) String() string { return string(a.Node) }
 // A stream is one end of a connection that is not a link.
 type stream struct {
 	net.Conn
-	m  *Mesh
-	to *hello
+	m    *Mesh
+	to   *hello
+	down bool // cut, and not closed by the user since; the mesh's mu guards it
+}
+
+// Read reads from the other end, as [net.Conn] says. A stream that was cut fails
+// with a [NodeError].
+func (s *stream) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	return n, s.explain("read", err)
+}
+
+// Write writes to the other end; its errors are as those of Read.
+func (s *stream) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	return n, s.explain("write", err)
+}
+
+// explain replaces the error that a cut has caused, which looks like the user's own
+// Close. An orderly end before it remains one.
+func (s *stream) explain(op string, err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	switch {
+	case !s.down:
+		return err
+	case s.m.closed:
+		return &NodeError{Op: op, Node: s.to.node, Err: ErrClosed}
+	default:
+		return &NodeError{Op: op, Node: s.to.node, Err: ErrDown}
+	}
 }
 
 func (s *stream) LocalAddr() net.Addr  { return NodeAddr{s.m.self.node} }
@@ -207,6 +279,7 @@ func (s *stream) CloseWrite() error {
 func (s *stream) Close() error {
 	s.m.mu.Lock()
 	delete(s.m.streams, s)
+	s.down = false // for good: only what is in streams is cut
 	s.m.mu.Unlock()
 	return s.Conn.Close()
 }
@@ -232,6 +305,7 @@ func (m *Mesh) endStreams(is func(*hello) bool) {
 	for s := range m.streams {
 		if is(s.to) {
 			delete(m.streams, s)
+			s.down = true
 			m.run(s.cut)
 		}
 	}

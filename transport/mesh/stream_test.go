@@ -141,11 +141,9 @@ func TestDialRefusals(t *testing.T) {
 	}{
 		{"no such service", b.Self(), "other", nil, refusedWith(CodeNoService)},
 		{"no link", stranger.Self(), "s", nil, is(ErrNoNode)},
-		{"itself", a.Self(), "s", nil, is(ErrNoNode)},
+		{"itself", a.Self(), "s", nil, is(transport.ErrSelf)},
 		{"no name", b.Self(), "", nil, is(ErrSubject)},
-		{"the other side has no link", b.Self(), "s", func() { b.setUp(a, false) }, refusedWith(CodeNoLink)},
 		{"another instance", b.Self(), "s", func() {
-			b.setUp(a, true)
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			other := *a.byAddr[b.Self().Addr()].hello
@@ -168,11 +166,111 @@ func TestDialRefusals(t *testing.T) {
 	_ = l.Close()
 }
 
-// setUp makes a mesh believe that a peer is up, or isn't.
-func (m *Mesh) setUp(peer *Mesh, up bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.peers[peer.self.instance].up = up
+// TestDialAheadOfTheOtherSide: who decides is up first, and may dial at once.
+func TestDialAheadOfTheOtherSide(t *testing.T) {
+	const handshake = 4 * time.Second
+	tests := []struct {
+		name   string
+		before func(b *Mesh, p *peer) // the link is up on b; mu is held
+		after  func(b *Mesh, p *peer)
+		want   func(error) bool
+		within time.Duration
+	}{
+		{
+			"begin has not come", func(_ *Mesh, p *peer) { p.up = false },
+			func(b *Mesh, p *peer) { p.up = true; b.changed.Ring() }, is(nil), 0,
+		},
+		{
+			"nor has the welcome", func(b *Mesh, p *peer) { b.working(1); delete(b.peers, p.hello.instance) },
+			func(b *Mesh, p *peer) { b.peers[p.hello.instance] = p; b.changed.Ring(); b.working(-1) }, is(nil), 0,
+		},
+		{
+			"the handshake fails", func(b *Mesh, p *peer) { b.working(1); delete(b.peers, p.hello.instance) },
+			func(b *Mesh, _ *peer) { b.working(-1) }, refusedWith(CodeNoLink), 0,
+		},
+		{"it never begins", func(_ *Mesh, p *peer) { p.up = false }, nil, refusedWith(CodeNoLink), handshake / 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newFakeNet()
+				change := func(c *Config) { c.HandshakeTimeout = handshake }
+				a, b := net.listen(t, 0, change), net.listen(t, 1, change)
+				connect(t, a, b)
+				if _, err := b.ListenService("s"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				b.mu.Lock()
+				p := b.peers[a.self.instance]
+				tt.before(b, p)
+				b.mu.Unlock()
+				defer func() { // for Close
+					b.mu.Lock()
+					defer b.mu.Unlock()
+					p.up, b.peers[p.hello.instance] = true, p
+				}()
+				began, dialled := time.Now(), make(chan error, 1)
+				go func() { _, err := a.Dial(t.Context(), b.Self(), "s"); dialled <- err }()
+				synctest.Wait()
+				if len(dialled) > 0 {
+					t.Fatalf("Dial doesn't wait: %v", <-dialled)
+				}
+				b.mu.Lock()
+				if tt.after != nil {
+					tt.after(b, p)
+				}
+				b.mu.Unlock()
+				if err := <-dialled; !tt.want(err) || time.Since(began) != tt.within {
+					t.Errorf("%v after %s, want it after %s", err, time.Since(began), tt.within)
+				}
+			})
+		})
+	}
+}
+
+// TestDialNoLink: with no link on its way, a stream is refused at once.
+func TestDialNoLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newFakeNet()
+		a, b := net.listen(t, 0, nil), net.listen(t, 1, nil)
+		connect(t, a, b)
+		b.mu.Lock()
+		p := b.peers[a.self.instance]
+		delete(b.peers, a.self.instance)
+		b.mu.Unlock()
+		defer func() { // for Close
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.peers[a.self.instance] = p
+		}()
+		began := time.Now()
+		if _, err := a.Dial(t.Context(), b.Self(), "s"); !refusedWith(CodeNoLink)(err) || time.Since(began) > 0 {
+			t.Errorf("%v after %s, want code %s at once", err, time.Since(began), CodeNoLink)
+		}
+	})
+}
+
+// TestDialHungUp: an end in the midst of the handshake is told as Connect tells it.
+func TestDialHungUp(t *testing.T) {
+	a := listen(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if c, err := l.Accept(); err == nil {
+			_ = c.Close()
+		}
+	}()
+	_, err = a.dialStream(t.Context(), target{addr: l.Addr().String()}, nil, &hello{}, "s")
+	if !errors.Is(err, ErrHungUp) {
+		t.Errorf("got %v, want %v", err, ErrHungUp)
+	}
+	_ = l.Close()
+	<-done
 }
 
 // TestServices: a name is taken once, at most 128 streams wait, and a listener
@@ -290,10 +388,56 @@ func TestACutIsNoEnd(t *testing.T) {
 			if _, err := c2.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("read: %v, want another error than io.EOF", err)
 			}
-			if _, err := c1.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
-				t.Errorf("read here: %v, want net.ErrClosed", err)
+		})
+	}
+}
+
+// TestACutSaysWhy: it doesn't look like the user's own Close, nor the other way
+// round.
+func TestACutSaysWhy(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(a, b *Mesh, c1, c2 net.Conn)
+		want error
+		node bool // it is a NodeError
+	}{
+		{"the peer is disconnected", func(a, b *Mesh, _, _ net.Conn) { _ = a.Disconnect(context.Background(), b.Self()) }, ErrDown, true},
+		{"this mesh is closed", func(a, _ *Mesh, _, _ net.Conn) { _ = a.Close() }, ErrClosed, true},
+		{"closed here", func(_, _ *Mesh, c1, _ net.Conn) { _ = c1.Close() }, net.ErrClosed, false},
+		{"closed after a cut", func(a, b *Mesh, c1, _ net.Conn) {
+			_ = a.Disconnect(context.Background(), b.Self())
+			_ = c1.Close()
+		}, net.ErrClosed, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b, l := streams(t, insecurely)
+			c1, c2 := pair(t, a, b, l)
+			tt.end(a, b, c1, c2)
+			_, readErr := c1.Read(make([]byte, 1))
+			_, writeErr := c1.Write([]byte("x"))
+			for op, err := range map[string]error{"read": readErr, "write": writeErr} {
+				if !errors.Is(err, tt.want) || errors.Is(err, net.ErrClosed) == tt.node {
+					t.Errorf("%s: %v, want %v", op, err, tt.want)
+				}
+				if ne, ok := errors.AsType[*NodeError](err); ok != tt.node || ok && (ne.Op != op || ne.Node != b.Self()) {
+					t.Errorf("%s: %v, want it of %s", op, err, b.Self())
+				}
 			}
 		})
+	}
+}
+
+// TestAnEndBeforeACut: what has ended in order stays so.
+func TestAnEndBeforeACut(t *testing.T) {
+	a, b, l := streams(t, nil)
+	c1, c2 := pair(t, a, b, l)
+	_ = c2.Close()
+	for _, when := range []string{"before", "after"} {
+		if _, err := c1.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("read %s the cut: %v, want io.EOF", when, err)
+		}
+		_ = a.Disconnect(t.Context(), b.Self())
 	}
 }
 
