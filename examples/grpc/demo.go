@@ -43,7 +43,7 @@ func show(ctx context.Context, out io.Writer, limit time.Duration) (err error) {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // which is a temporary folder
-	d := &demo{settings: settings{secret: mesh.NewSecret(), dir: dir}, out: out, began: time.Now()}
+	d := &demo{settings: settings{secrets: []string{mesh.NewSecret()}, dir: dir}, out: out, began: time.Now()}
 	defer func() { err = errors.Join(err, d.close()) }()
 
 	fmt.Fprint(out, "\n  A gRPC service on every node, and a client that balances over the live ones\n\n")

@@ -22,6 +22,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -49,7 +50,7 @@ func run(args []string, out io.Writer) int {
 	defer stop()
 	var err error
 	if *name != "" {
-		err = serve(ctx, *name, settings{secret: os.Getenv(cluster.EnvSecret), dir: *dir})
+		err = serve(ctx, *name, *dir)
 	} else {
 		err = show(ctx, out, *limit)
 	}
@@ -66,8 +67,12 @@ func run(args []string, out io.Writer) int {
 }
 
 // serve is a node until ctx is done or the input ends.
-func serve(ctx context.Context, name string, s settings) error {
-	n, err := startNode(name, s)
+func serve(ctx context.Context, name, dir string) error {
+	secrets, err := secretsFromEnvironment()
+	if err != nil {
+		return err
+	}
+	n, err := startNode(name, settings{secrets: secrets, dir: dir})
 	if err != nil {
 		return err
 	}
@@ -82,4 +87,18 @@ func serve(ctx context.Context, name string, s settings) error {
 	case <-ended:
 	}
 	return n.close()
+}
+
+// secretsFromEnvironment are those of the mesh: several while they are being
+// changed, new,old.
+func secretsFromEnvironment() (secrets []string, err error) {
+	for s := range strings.SplitSeq(os.Getenv(cluster.EnvSecret), ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	if len(secrets) == 0 {
+		err = fmt.Errorf("%s is not set; give all nodes the same, such as that of `openssl rand -base64 32`", cluster.EnvSecret)
+	}
+	return secrets, err
 }

@@ -82,5 +82,38 @@ func testNode(t *testing.T, name string, s settings) *node {
 
 func testSettings(t *testing.T) settings {
 	t.Helper()
-	return settings{secret: mesh.NewSecret(), dir: t.TempDir()}
+	return settings{secrets: []string{mesh.NewSecret()}, dir: t.TempDir()}
+}
+
+func TestSecretsFromEnvironment(t *testing.T) {
+	tests := []struct {
+		name, value string
+		want        []string
+	}{
+		{"not set", "", nil},
+		{"nothing but commas", " , ", nil},
+		{"one, and a line's end", "new\n", []string{"new"}},
+		{"two while they are changed", " new, old,", []string{"new", "old"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("CLUSTER_SECRET", tt.value)
+			got, err := secretsFromEnvironment()
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%q; want %q", got, tt.want)
+			}
+			if tt.want != nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), "CLUSTER_SECRET is not set") {
+				t.Errorf("the error doesn't name the variable: %v", err)
+			}
+			if served := serve(t.Context(), "ann", t.TempDir()); served == nil || served.Error() != err.Error() {
+				t.Errorf("a node without: %v", served)
+			}
+		})
+	}
 }

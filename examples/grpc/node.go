@@ -38,8 +38,8 @@ func (g greeter) Greet(_ context.Context, req *greeterpb.GreetRequest) (*greeter
 
 // Settings are what all nodes of a run share.
 type settings struct {
-	secret string // of the mesh
-	dir    string // where the nodes of this machine find each other; empty means that of the user
+	secrets []string // of the mesh
+	dir     string   // where the nodes of this machine find each other; empty means that of the user
 }
 
 // A node finds the others, is linked with them, and serves greetings to them.
@@ -53,7 +53,7 @@ type node struct {
 // startNode starts a node, which close ends.
 func startNode(name string, s settings) (*node, error) {
 	quiet := slog.New(slog.DiscardHandler) // the output is for what is shown
-	m, err := mesh.Listen(mesh.Config{Name: name, Secrets: []string{s.secret}, Bind: "127.0.0.1:0", Logger: quiet})
+	m, err := mesh.Listen(mesh.Config{Name: name, Secrets: s.secrets, Bind: "127.0.0.1:0", Logger: quiet})
 	if err != nil {
 		return nil, err
 	}

@@ -211,7 +211,7 @@ func TestCallsFollowTheNodes(t *testing.T) {
 func TestANodeThatDoesNotServeIsLeftOut(t *testing.T) {
 	s := testSettings(t)
 	self := testNode(t, "self", s)
-	idle := testMesh(t, "idle", s.secret)
+	idle := testMesh(t, "idle", s.secrets[0])
 	if err := self.mesh.Connect(t.Context(), idle.Self()); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/libcluster-go/cluster"
@@ -27,7 +28,7 @@ func spawn(ctx context.Context, name string, s settings) (*process, error) {
 		return nil, err
 	}
 	p := &process{name: name, cmd: exec.CommandContext(context.WithoutCancel(ctx), self, "-serve", name, "-dir", s.dir)}
-	p.cmd.Env = append(os.Environ(), cluster.EnvSecret+"="+s.secret)
+	p.cmd.Env = append(os.Environ(), cluster.EnvSecret+"="+strings.Join(s.secrets, ","))
 	p.cmd.Stderr = os.Stderr
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func show(ctx context.Context, out io.Writer, limit time.Duration) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // which is a temporary folder
 	d := &demo{
-		settings: settings{dir: dir, registry: filepath.Join(dir, "registry"), secret: mesh.NewSecret()},
+		settings: settings{dir: dir, registry: filepath.Join(dir, "registry"), secrets: []string{mesh.NewSecret()}},
 		out:      out, began: time.Now(), output: newOutput(), values: map[string]string{},
 	}
 	defer func() { d.output.close(d.all) }()

@@ -29,6 +29,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,10 +49,10 @@ func run(args []string, out io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if s.name != "" {
-		err = serve(ctx, s, os.Stdin, out)
-	} else {
+	if s.name == "" {
 		err = show(ctx, out, limit)
+	} else if s.secrets, err = secretsFromEnvironment(); err == nil {
+		err = serve(ctx, s, os.Stdin, out)
 	}
 	switch {
 	case err == nil:
@@ -67,7 +68,6 @@ func run(args []string, out io.Writer) int {
 
 // parse has printed what is wrong when it returns an error.
 func parse(args []string) (s settings, limit time.Duration, err error) {
-	s.secret = os.Getenv(cluster.EnvSecret)
 	flags := flag.NewFlagSet("raft", flag.ContinueOnError)
 	flags.StringVar(&s.name, "name", "", "be only one node, of this `name`")
 	flags.StringVar(&s.dir, "dir", "", "the `folder` for that node's log")
@@ -89,4 +89,18 @@ func parse(args []string) (s settings, limit time.Duration, err error) {
 		fmt.Fprintln(os.Stderr, "raft:", err)
 	}
 	return s, limit, err
+}
+
+// secretsFromEnvironment are those of the mesh: several while they are being
+// changed, new,old.
+func secretsFromEnvironment() (secrets []string, err error) {
+	for s := range strings.SplitSeq(os.Getenv(cluster.EnvSecret), ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	if len(secrets) == 0 {
+		err = fmt.Errorf("%s is not set; give all nodes the same, such as that of `openssl rand -base64 32`", cluster.EnvSecret)
+	}
+	return secrets, err
 }

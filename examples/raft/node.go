@@ -24,11 +24,11 @@ const raftTimeout = 5 * time.Second
 
 // Settings are what makes a node.
 type settings struct {
-	name     string // by which Raft knows it: it may run elsewhere, if dir goes with it
-	dir      string // for its log, which must not be lost while it has a vote
-	registry string // where the nodes of this machine find each other; empty means a folder of the user's
-	secret   string // of the mesh
-	expect   int    // how many nodes a new cluster begins with; 0: it is joined
+	name     string   // by which Raft knows it: it may run elsewhere, if dir goes with it
+	dir      string   // for its log, which must not be lost while it has a vote
+	registry string   // where the nodes of this machine find each other; empty means a folder of the user's
+	secrets  []string // of the mesh
+	expect   int      // how many nodes a new cluster begins with; 0: it is joined
 }
 
 // A node is a server of Raft whose peers come from discovery, and which all run
@@ -60,7 +60,7 @@ func open(ctx context.Context, s settings, say func(format string, args ...any))
 func (n *node) open(ctx context.Context, s settings) error {
 	quiet := slog.New(slog.DiscardHandler) // a service would log; here the output is for what is shown
 	var err error
-	n.mesh, err = mesh.Listen(mesh.Config{Name: s.name, Secrets: []string{s.secret}, Bind: "127.0.0.1:0", Logger: quiet})
+	n.mesh, err = mesh.Listen(mesh.Config{Name: s.name, Secrets: s.secrets, Bind: "127.0.0.1:0", Logger: quiet})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type testCluster struct {
 func newTestCluster(t *testing.T) *testCluster {
 	t.Helper()
 	dir := t.TempDir()
-	s := settings{dir: dir, registry: filepath.Join(dir, "registry"), secret: mesh.NewSecret()}
+	s := settings{dir: dir, registry: filepath.Join(dir, "registry"), secrets: []string{mesh.NewSecret()}}
 	return &testCluster{s, make(chan struct{}, 1)}
 }
 

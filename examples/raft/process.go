@@ -70,7 +70,7 @@ func spawn(ctx context.Context, s settings, to *output) (*process, error) {
 	p := &process{name: s.name, values: map[string]string{}}
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), self, "-name", s.name, "-dir", s.dir,
 		"-registry", s.registry, "-expect", strconv.Itoa(s.expect))
-	p.cmd.Env = append(os.Environ(), cluster.EnvSecret+"="+s.secret)
+	p.cmd.Env = append(os.Environ(), cluster.EnvSecret+"="+strings.Join(s.secrets, ","))
 	p.cmd.Stderr = os.Stderr
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
