@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/libcluster-go/cluster/transport"
 )
@@ -14,8 +15,9 @@ import (
 // WaitConverged waits until the cluster is as whole as it gets:
 //
 //   - each topology's strategy has answered, failed or ended once;
-//   - every node that they want is linked, or can't be reached: its latest
-//     attempt has failed. Such a node is dialled on, but not waited for;
+//   - every node that they want is linked, or can't be reached: its attempts have
+//     failed for 5 seconds, in which others that start at the same time are there.
+//     Such a node is dialled on, but not waited for;
 //   - on a transport whose nodes compare whom they see (a [transport.Agreer], as
 //     the mesh), all that are linked have agreed for a heartbeat: 5 seconds unless
 //     mesh.Config.Heartbeat says otherwise. A node alone agrees with itself.
@@ -28,6 +30,8 @@ import (
 // ctx, or [ErrStopped]. It may be called from any goroutine, hooks included, but
 // not from a transport's Agreement, which it calls.
 func (s *Supervisor) WaitConverged(ctx context.Context) error {
+	look := time.NewTicker(time.Second) // that a node can't be reached, only time tells
+	defer look.Stop()
 	for {
 		changed := s.changed.Wait()
 		if s.ctx.Err() == nil && s.converged() {
@@ -35,6 +39,7 @@ func (s *Supervisor) WaitConverged(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-look.C:
 		case <-ctx.Done():
 			return s.missing(context.Cause(ctx))
 		case <-s.ctx.Done():
@@ -113,8 +118,24 @@ func (s *Supervisor) converged() bool {
 			return false
 		}
 	}
+	told := s.Nodes()
 	for _, g := range groups {
+		if !g.areTold(told) {
+			return false
+		}
 		if a, err := g.agreement(); err != nil || !a.Agreed {
+			return false
+		}
+	}
+	return true
+}
+
+// areTold reports whether all links are among the nodes that have been told.
+func (g *group) areTold(told []Node) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for n := range g.core.links {
+		if !slices.Contains(told, n) {
 			return false
 		}
 	}
@@ -168,16 +189,20 @@ func (r *runner) silent() bool {
 	return !r.heard
 }
 
-// connecting reports whether a node is wanted of which no attempt has ended since
-// it was last linked.
+// unreachableAfter is for how long attempts must have failed.
+const unreachableAfter = 5 * time.Second
+
+// connecting reports whether a node is wanted that is neither linked nor beyond
+// reach.
 func (r *runner) connecting() bool {
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.group.mu.Lock()
 	defer r.group.mu.Unlock()
 	return r.wants.some(func(n Node) bool {
 		t := r.group.core.targets[n]
-		return t == nil || !t.up && !t.self && t.attempts == 0
+		return t == nil || !t.up && !t.self && (t.attempts == 0 || t.tried.IsZero() || now.Sub(t.tried) < unreachableAfter)
 	})
 }
 

@@ -153,6 +153,7 @@ func TestWaitConvergedWaitsForNodes(t *testing.T) {
 			t.Errorf("one that joins late: after %s, %v are linked", took, w.sup.Nodes())
 		}
 		w.net.Break("me:1", "a:1")
+		synctest.Wait() // until it is noticed
 		if err := w.converges(time.Minute); err != nil {
 			t.Error(err)
 		}
@@ -311,5 +312,25 @@ func TestIsolated(t *testing.T) {
 		w.net.Heal()
 		time.Sleep(backoffMax)
 		want("healed", false)
+	})
+}
+
+// TestWaitConvergedOfWhoStartsFirst: that a node isn't there yet doesn't make it one
+// that can't be reached.
+func TestWaitConvergedOfWhoStartsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start([]Topology{{Name: "x", Strategy: hosts{"late:1", "never:1"}}})
+		began := time.Now()
+		time.AfterFunc(10*time.Millisecond, func() { w.join("late:1") })
+		if err := w.sup.WaitConverged(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.sup.Nodes(); !slices.Equal(n, nodes("late:1")) {
+			t.Errorf("linked with %v", n)
+		}
+		if took := time.Since(began); took < unreachableAfter || took > 2*unreachableAfter {
+			t.Errorf("who never comes is waited for %s, want %s or a little more", took, unreachableAfter)
+		}
 	})
 }

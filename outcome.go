@@ -240,6 +240,7 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	switch {
 	case t.up && !wasUp:
 		t.changed, t.attempts, t.failures, t.err = now, 0, 0, nil
+		t.tried = time.Time{}
 		t.next = c.recheck(t, now)
 	case t.up && lost:
 		t.next = now // a name that has lost one of its nodes

@@ -64,6 +64,7 @@ type target struct {
 	cancelled  bool
 	self       bool      // the latest attempt led back here
 	began      time.Time // of the attempt under way
+	tried      time.Time // since when attempts go on; zero while it is up
 	attempts   int       // that the backoff counts
 	failures   int       // that were told since it was last up or not wanted
 	flaps      int       // links that broke soon after they came up
@@ -312,6 +313,9 @@ func (c *core) dial(now time.Time, fx *effects) {
 			c.retrying++
 		}
 		t.connecting, t.retry, t.cancelled, t.began = true, retry, false, now
+		if !t.up && t.tried.IsZero() {
+			t.tried = now
+		}
 		fx.dials = append(fx.dials, t.node)
 	}
 }
