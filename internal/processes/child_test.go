@@ -46,7 +46,8 @@ func scaled(d time.Duration) time.Duration {
 
 // childEnv makes the test binary a node: it says its address, reads those of
 // the others, links with them, and says what its peers do. If its value is
-// childTalks, it talks with them as well; else that is the heartbeat.
+// childTalks, it talks with them as well, and says what may not be; else that is the
+// heartbeat.
 const (
 	childEnv   = "PROCESSES_TEST_CHILD"
 	childTalks = "talks"
@@ -66,6 +67,7 @@ func runChild() bool {
 	if err == nil && how == childTalks {
 		var t *talker
 		if t, err = newTalker(m); err == nil {
+			go t.confess()
 			t.talk()
 		}
 	}
@@ -94,6 +96,13 @@ func runChild() bool {
 		}(transport.Node(in.Text()))
 	}
 	return true
+}
+
+// confess prints what may not be, as long as the process lives.
+func (t *talker) confess() {
+	for err := range t.bad {
+		fmt.Printf("bad %q\n", err)
+	}
 }
 
 func config() mesh.Config {
@@ -178,3 +187,48 @@ func (c *child) downs() []string {
 	defer c.mu.Unlock()
 	return beginning(c.lines, "down ")
 }
+
+// check fails the test if the child has said that something may not be. One that
+// was killed may have been about to.
+func (c *child) check(tb testing.TB) {
+	tb.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, bad := range beginning(c.lines, "bad ") {
+		tb.Errorf("%s, a child: %s", c.node, bad)
+	}
+}
+
+// TestAChildSaysWhatMayNotBe: what a node answers wrongly, the process that asked
+// it says.
+func TestAChildSaysWhatMayNotBe(t *testing.T) {
+	m, err := mesh.Listen(config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	wrong := func(context.Context, mesh.Message) ([]byte, error) { return []byte("something else"), nil }
+	if err := m.Respond("echo", wrong); err != nil {
+		t.Fatal(err)
+	}
+	c := startChild(t, childTalks)
+	fmt.Fprintln(c.in, m.Self())
+	c.waitFor(t, "says what may not be", func(lines []string) bool {
+		return slices.ContainsFunc(beginning(lines, "bad "), func(l string) bool { return strings.Contains(l, errHarm.Error()) })
+	})
+	c.kill()
+	var seen failures
+	if c.check(&seen); seen.n == 0 {
+		t.Error("its check passes")
+	}
+}
+
+// Failures counts what a check finds.
+type failures struct {
+	testing.TB
+
+	n int
+}
+
+func (*failures) Helper()                 {}
+func (f *failures) Errorf(string, ...any) { f.n++ }

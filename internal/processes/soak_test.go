@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ const (
 
 // TestEverythingAtOnce: residents talk in all ways with each other and with
 // visitors, who join and leave, or are killed. No link between residents breaks,
-// nothing comes to harm or gets stuck, and goroutines and heap stay flat.
+// nothing comes to harm or gets stuck, what they tell of themselves arrives, and
+// goroutines and heap stay flat.
 func TestEverythingAtOnce(t *testing.T) {
 	span := usually
 	if os.Getenv("CLUSTER_NIGHTLY") != "" {
@@ -58,12 +60,34 @@ func TestEverythingAtOnce(t *testing.T) {
 			t.Errorf("no %s", talk.name)
 		}
 	}
+	givenUp, metas := int64(0), 0
+	for _, r := range all {
+		givenUp, metas = givenUp+r.givenUp.Load(), metas+r.metas
+	}
+	if t.Logf("%d huge messages given up, metadata changed %d times", givenUp, metas); givenUp == 0 || metas == 0 {
+		t.Error("none was given up, or changed")
+	}
 }
 
 // A resident is a talker of this process.
 type resident struct {
 	*talker
 	others []transport.Node
+	metas  int // how often it has changed what it tells of itself
+}
+
+const metaKey = "changes"
+
+func (r *resident) changeMeta() error {
+	r.metas++
+	return r.m.SetMeta(map[string]string{metaKey: strconv.Itoa(r.metas)})
+}
+
+// seenBy reports whether another has what this one has told of itself last.
+func (r *resident) seenBy(o *resident) bool {
+	return r.metas == 0 || slices.ContainsFunc(o.m.Peers(), func(p mesh.Peer) bool {
+		return p.Node == r.m.Self() && p.Meta[metaKey] == strconv.Itoa(r.metas)
+	})
 }
 
 // settle links the residents. Until the test ends, no link between them breaks.
@@ -137,6 +161,15 @@ func visit(t *testing.T, all []*resident, span time.Duration) {
 			}
 			stay(ctx)
 			c.kill()
+			c.check(t)
+		}
+	})
+	visitors.Go(func() {
+		for ctx.Err() == nil {
+			if err := all[rand.IntN(len(all))].changeMeta(); err != nil {
+				t.Error(err)
+			}
+			stay(ctx)
 		}
 	})
 	visitors.Wait()
@@ -164,23 +197,26 @@ func (f footprint) String() string {
 	return fmt.Sprintf("%d goroutines, %d KiB on the heap", f.goroutines, f.heap>>10)
 }
 
-// rest waits until only the residents are linked, and so many goroutines are left
-// at most.
+// rest waits until only the residents are linked, each has the others' metadata, and
+// so many goroutines are left at most.
 func rest(t *testing.T, all []*resident, most int) (now footprint) {
 	t.Helper()
 	late := time.After(patience)
 	for {
 		alone := !slices.ContainsFunc(all, func(r *resident) bool { return !r.linkedWith(r.others) })
+		told := !slices.ContainsFunc(all, func(r *resident) bool {
+			return slices.ContainsFunc(all, func(o *resident) bool { return o != r && !r.seenBy(o) })
+		})
 		now.goroutines = runtime.NumGoroutine()
-		if alone && now.goroutines <= most {
+		if alone && told && now.goroutines <= most {
 			break
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-late:
 			stacks := make([]byte, 1<<20)
-			t.Fatalf("not in %s: the residents are alone: %t; there are %d goroutines, want %d:\n%s",
-				patience, alone, now.goroutines, most, stacks[:runtime.Stack(stacks, true)])
+			t.Fatalf("not in %s: the residents are alone: %t, and know each other's metadata: %t; there are %d goroutines, want %d:\n%s",
+				patience, alone, told, now.goroutines, most, stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 	runtime.GC()

@@ -21,9 +21,16 @@ import (
 const (
 	smallData = 64
 	largeData = 256 << 10
+	hugeData  = 4 << 20 // in many parts, and given up at times
 	// talkTime is how long one thing that is said may take, before it counts as
 	// lost.
 	talkTime = 20 * time.Second
+	// usualPause and hugePause are the longest between two of a kind, in which
+	// others get to speak.
+	usualPause = 2 * time.Millisecond
+	hugePause  = 400 * time.Millisecond
+	// hasty is how long every second huge message has at most.
+	hasty = 10 * time.Millisecond
 )
 
 // A talker says and asks all that can be said over a mesh, and answers all.
@@ -33,34 +40,40 @@ type talker struct {
 	stop  context.CancelFunc
 	close func()
 
-	done [kinds]atomic.Int64 // what went well, by kind
-	bad  chan error          // what may not be
+	done    [kinds]atomic.Int64 // what went well, by kind
+	givenUp atomic.Int64        // huge messages that were not done in their time
+	bad     chan error          // what may not be
 }
 
 // A talk is one kind of what is said to a node.
 type talk struct {
-	name string
-	do   func(ctx context.Context, n transport.Node) error
+	name  string
+	pause time.Duration
+	do    func(ctx context.Context, n transport.Node) error
 }
 
-const kinds = 6
+const kinds = 7
 
 func (t *talker) talks() [kinds]talk {
 	return [...]talk{
-		{"messages", func(ctx context.Context, n transport.Node) error {
+		{"messages", usualPause, func(ctx context.Context, n transport.Node) error {
 			return t.m.Send(ctx, n, "small", pattern(smallData))
 		}},
-		{"large messages", func(ctx context.Context, n transport.Node) error {
+		{"large messages", usualPause, func(ctx context.Context, n transport.Node) error {
 			return t.m.Send(ctx, n, "large", pattern(largeData))
 		}},
-		{"broadcasts", func(ctx context.Context, _ transport.Node) error {
+		{"broadcasts", usualPause, func(ctx context.Context, _ transport.Node) error {
 			return t.m.Broadcast(ctx, "small", pattern(smallData))
 		}},
-		{"requests", func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, smallData) }},
-		{"large requests", func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, largeData) }},
-		{"streams", t.stream},
+		{"requests", usualPause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, smallData) }},
+		{"large requests", usualPause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, largeData) }},
+		{"streams", usualPause, t.stream},
+		{"huge messages", hugePause, t.huge},
 	}
 }
+
+// patternPeriod is after how many bytes a pattern repeats.
+const patternPeriod = 256
 
 // pattern is data of which it can be seen that they came through whole.
 func pattern(n int) []byte {
@@ -127,7 +140,7 @@ func (t *talker) talk() {
 		t.work.Go(func() {
 			for ctx.Err() == nil {
 				t.say(ctx, talk, &t.done[kind])
-				time.Sleep(rand.N(2 * time.Millisecond)) // so that others get to speak
+				time.Sleep(rand.N(talk.pause))
 			}
 		})
 	}
@@ -156,6 +169,8 @@ func (t *talker) say(ctx context.Context, talk talk, done *atomic.Int64) {
 		done.Add(1)
 	case errors.Is(err, errHarm), errors.Is(err, errLate):
 		t.blame(fmt.Errorf("%s to %s: %w", talk.name, n, err))
+	case errors.Is(err, context.DeadlineExceeded): // of a huge message; others end with errLate
+		t.givenUp.Add(1)
 	}
 }
 
@@ -171,6 +186,17 @@ func (t *talker) request(ctx context.Context, n transport.Node, size int) error 
 		return errHarm
 	}
 	return err
+}
+
+// huge sends a message that is given up at times, before it is begun or between its
+// parts.
+func (t *talker) huge(ctx context.Context, n transport.Node) error {
+	if rand.N(2) == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, rand.N(hasty))
+		defer cancel()
+	}
+	return t.m.Send(ctx, n, "large", bytes.Repeat(pattern(patternPeriod), hugeData/patternPeriod))
 }
 
 // stream opens one, and has it echo something.
