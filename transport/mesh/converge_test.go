@@ -139,6 +139,29 @@ func TestConvergedIsAboutTheLinksThatAreThere(t *testing.T) {
 	})
 }
 
+// TestWhoStartsFirstWaits: a mesh that has been alone for longer than a heartbeat
+// agrees with itself, and isn't converged by that when who it wants comes later.
+func TestWhoStartsFirstWaits(t *testing.T) {
+	for _, late := range []time.Duration{300 * time.Millisecond, time.Second} {
+		t.Run(late.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net, source := mesh.NewFakeNet(), make(saying)
+				sup := supervise(t, net, 1, &zone{}, cluster.Topology{Name: "web", Strategy: source})
+				time.Sleep(time.Minute)
+				source <- func(r *cluster.Roster) { r.Add(node(0)) }
+				took := make(chan time.Duration)
+				go func() { took <- converge(t, []*cluster.Supervisor{sup}, time.Minute) }()
+				time.Sleep(late)
+				superviseOne(t, net, 0)
+				if took := <-took; took < 5*time.Second {
+					t.Errorf("converged after %s", took)
+				}
+				wantNodes(t, "converged", sup, 0)
+			})
+		})
+	}
+}
+
 // reversed has the newest first, which knows least.
 func reversed(all []*cluster.Supervisor) []*cluster.Supervisor {
 	all = slices.Clone(all)
