@@ -130,12 +130,13 @@ func (s *Supervisor) converged() bool {
 	return true
 }
 
-// areTold reports whether all links are among the nodes that have been told.
+// areTold reports whether all links are among the nodes that have been told, which
+// are sorted.
 func (g *group) areTold(told []Node) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for n := range g.core.links {
-		if !slices.Contains(told, n) {
+		if _, ok := slices.BinarySearch(told, n); !ok {
 			return false
 		}
 	}
@@ -202,7 +203,14 @@ func (r *runner) connecting() bool {
 	defer r.group.mu.Unlock()
 	return r.wants.some(func(n Node) bool {
 		t := r.group.core.targets[n]
-		return t == nil || !t.up && !t.self && (t.attempts == 0 || t.tried.IsZero() || now.Sub(t.tried) < unreachableAfter)
+		switch {
+		case t == nil || !t.dials: // before the next step
+			return true
+		case t.up || t.self:
+			return false
+		default:
+			return t.attempts == 0 || t.tried.IsZero() || now.Sub(t.tried) < unreachableAfter
+		}
 	})
 }
 

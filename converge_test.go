@@ -334,3 +334,23 @@ func TestWaitConvergedOfWhoStartsFirst(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitConvergedOfWhoIsWantedAgain: that a node could not be reached when it was
+// last wanted says nothing of now.
+func TestWaitConvergedOfWhoIsWantedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "b:1")
+		src := w.startOne()
+		src.r().Replace(nodes("a:1", "b:1"))
+		time.Sleep(10 * time.Second)
+		src.r().Replace(nodes("b:1"), "a:1") // a:1 is kept, and not dialled
+		time.Sleep(10 * time.Second)
+		src.r().Replace(nodes("a:1", "b:1"))
+		began := time.Now()
+		time.AfterFunc(10*time.Millisecond, func() { w.join("a:1") })
+		if err := w.converges(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		w.wantLinked("converged after "+time.Since(began).String(), "a:1", "b:1")
+	})
+}

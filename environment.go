@@ -51,15 +51,27 @@ func (s *Supervisor) makeMesh(topologies []Topology) error {
 	return nil
 }
 
-func meshFromEnvironment(getenv func(string) string, log *slog.Logger) (*mesh.Mesh, error) {
-	var secrets []string
+// SecretsFromEnvironment are those that [EnvSecret] holds, for a mesh of one's own:
+// separated by commas, without the spaces around each. The error says that there
+// are none; whether they are good ones, mesh.Listen says.
+func SecretsFromEnvironment() ([]string, error) { return secretsFrom(os.Getenv) }
+
+func secretsFrom(getenv func(string) string) (secrets []string, err error) {
 	for s := range strings.SplitSeq(getenv(EnvSecret), ",") {
 		if s = strings.TrimSpace(s); s != "" {
 			secrets = append(secrets, s)
 		}
 	}
 	if len(secrets) == 0 {
-		return nil, fmt.Errorf("%s is not set; set it to one secret of at least 16 bytes on all nodes, such as that of `openssl rand -base64 32`, or use WithTransport", EnvSecret)
+		err = fmt.Errorf("%s is not set; set it to one secret of at least 16 bytes on all nodes, such as that of `openssl rand -base64 32`", EnvSecret)
+	}
+	return secrets, err
+}
+
+func meshFromEnvironment(getenv func(string) string, log *slog.Logger) (*mesh.Mesh, error) {
+	secrets, err := secretsFrom(getenv)
+	if err != nil {
+		return nil, fmt.Errorf("%w, or use WithTransport", err)
 	}
 	m, err := mesh.Listen(mesh.Config{
 		Secrets: secrets, Bind: getenv(EnvBind), Advertise: getenv(EnvAdvertise), Logger: log,

@@ -95,3 +95,24 @@ func TestNoMeshWhereNoneIsNeeded(t *testing.T) {
 		t.Errorf("Mesh is %v", m.Self())
 	}
 }
+
+func TestSecretsFromEnvironment(t *testing.T) {
+	tests := []struct {
+		name, value string
+		want        []string
+	}{
+		{"not set", "", nil},
+		{"nothing but commas", " , ", nil},
+		{"one with spaces in it, and a line's end", "a good one\n", []string{"a good one"}},
+		{"two while they are changed", " new, old,", []string{"new", "old"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(EnvSecret, tt.value)
+			got, err := SecretsFromEnvironment()
+			if !slices.Equal(got, tt.want) || (err == nil) != (tt.want != nil) {
+				t.Errorf("%q and %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}

@@ -55,7 +55,7 @@ func (c *core) connected(now time.Time, n Node, canon []Node, end outcome) {
 	again := c.recheck(t, now)
 	switch {
 	case t.cancelled:
-		t.attempts, t.failures = 0, 0
+		t.attempts, t.failures, t.tried = 0, 0, time.Time{}
 		if !t.up {
 			t.next = now
 		}

@@ -185,7 +185,7 @@ func (c *core) retarget(now time.Time, fx *effects) {
 			c.resolve(t, now)
 		}
 		if dials && !t.dials && !t.up && !t.connecting {
-			t.attempts, t.failures, t.next = 0, 0, now
+			t.attempts, t.failures, t.tried, t.next = 0, 0, time.Time{}, now
 		}
 		t.dials = dials
 	}

@@ -22,7 +22,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -68,7 +67,7 @@ func run(args []string, out io.Writer) int {
 
 // serve is a node until ctx is done or the input ends.
 func serve(ctx context.Context, name, dir string) error {
-	secrets, err := secretsFromEnvironment()
+	secrets, err := cluster.SecretsFromEnvironment()
 	if err != nil {
 		return err
 	}
@@ -87,18 +86,4 @@ func serve(ctx context.Context, name, dir string) error {
 	case <-ended:
 	}
 	return n.close()
-}
-
-// secretsFromEnvironment are those of the mesh: several while they are being
-// changed, new,old.
-func secretsFromEnvironment() (secrets []string, err error) {
-	for s := range strings.SplitSeq(os.Getenv(cluster.EnvSecret), ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			secrets = append(secrets, s)
-		}
-	}
-	if len(secrets) == 0 {
-		err = fmt.Errorf("%s is not set; give all nodes the same, such as that of `openssl rand -base64 32`", cluster.EnvSecret)
-	}
-	return secrets, err
 }

@@ -85,35 +85,9 @@ func testSettings(t *testing.T) settings {
 	return settings{secrets: []string{mesh.NewSecret()}, dir: t.TempDir()}
 }
 
-func TestSecretsFromEnvironment(t *testing.T) {
-	tests := []struct {
-		name, value string
-		want        []string
-	}{
-		{"not set", "", nil},
-		{"nothing but commas", " , ", nil},
-		{"one, and a line's end", "new\n", []string{"new"}},
-		{"two while they are changed", " new, old,", []string{"new", "old"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Setenv("CLUSTER_SECRET", tt.value)
-			got, err := secretsFromEnvironment()
-			if !slices.Equal(got, tt.want) {
-				t.Errorf("%q; want %q", got, tt.want)
-			}
-			if tt.want != nil {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), "CLUSTER_SECRET is not set") {
-				t.Errorf("the error doesn't name the variable: %v", err)
-			}
-			if served := serve(t.Context(), "ann", t.TempDir()); served == nil || served.Error() != err.Error() {
-				t.Errorf("a node without: %v", served)
-			}
-		})
+func TestServeSaysThatThereIsNoSecret(t *testing.T) {
+	t.Setenv("CLUSTER_SECRET", "")
+	if err := serve(t.Context(), "ann", t.TempDir()); err == nil || !strings.Contains(err.Error(), "CLUSTER_SECRET is not set") {
+		t.Errorf("got %v, want an error that names the variable", err)
 	}
 }

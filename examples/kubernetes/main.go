@@ -4,12 +4,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/libcluster-go/cluster"
@@ -29,16 +27,17 @@ func main() {
 // run is a node until ctx is done: when the pod terminates, it leaves the others,
 // who need not find out.
 func run(ctx context.Context, pods cluster.Strategy, bind string) error {
-	secrets, ip := os.Getenv("CLUSTER_SECRET"), os.Getenv(kubernetes.EnvPodIP)
-	switch {
-	case secrets == "":
-		return errors.New("CLUSTER_SECRET is not set; give all pods the same, from a Secret")
-	case ip == "":
+	secrets, err := cluster.SecretsFromEnvironment() // of a Secret
+	if err != nil {
+		return err
+	}
+	ip := os.Getenv(kubernetes.EnvPodIP)
+	if ip == "" {
 		return fmt.Errorf("%s is not set; have the downward API set it to status.podIP", kubernetes.EnvPodIP)
 	}
 	hear := func(_ context.Context, msg mesh.Message) { log.Printf("%s says: %s", msg.From, msg.Data) }
 	m, err := mesh.Listen(mesh.Config{
-		Secrets: strings.Split(secrets, ","), Bind: bind, Advertise: ip, Handlers: map[string]mesh.Handler{"hello": hear},
+		Secrets: secrets, Bind: bind, Advertise: ip, Handlers: map[string]mesh.Handler{"hello": hear},
 	})
 	if err != nil {
 		return err

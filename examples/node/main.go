@@ -8,12 +8,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/libcluster-go/cluster"
@@ -34,14 +32,9 @@ func main() {
 
 // run is a node until ctx is done.
 func run(ctx context.Context, bind, advertise string, hosts []string) error {
-	var secrets []string // several while they are being changed: new,old
-	for s := range strings.SplitSeq(os.Getenv(cluster.EnvSecret), ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			secrets = append(secrets, s)
-		}
-	}
-	if len(secrets) == 0 {
-		return errors.New("CLUSTER_SECRET is not set; give all nodes the same, such as that of `openssl rand -base64 32`")
+	secrets, err := cluster.SecretsFromEnvironment() // the same on all nodes
+	if err != nil {
+		return err
 	}
 	hear := func(_ context.Context, msg mesh.Message) { log.Printf("%s says: %s", msg.From, msg.Data) }
 	m, err := mesh.Listen(mesh.Config{

@@ -29,7 +29,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -51,7 +50,7 @@ func run(args []string, out io.Writer) int {
 	defer stop()
 	if s.name == "" {
 		err = show(ctx, out, limit)
-	} else if s.secrets, err = secretsFromEnvironment(); err == nil {
+	} else if s.secrets, err = cluster.SecretsFromEnvironment(); err == nil {
 		err = serve(ctx, s, os.Stdin, out)
 	}
 	switch {
@@ -89,18 +88,4 @@ func parse(args []string) (s settings, limit time.Duration, err error) {
 		fmt.Fprintln(os.Stderr, "raft:", err)
 	}
 	return s, limit, err
-}
-
-// secretsFromEnvironment are those of the mesh: several while they are being
-// changed, new,old.
-func secretsFromEnvironment() (secrets []string, err error) {
-	for s := range strings.SplitSeq(os.Getenv(cluster.EnvSecret), ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			secrets = append(secrets, s)
-		}
-	}
-	if len(secrets) == 0 {
-		err = fmt.Errorf("%s is not set; give all nodes the same, such as that of `openssl rand -base64 32`", cluster.EnvSecret)
-	}
-	return secrets, err
 }

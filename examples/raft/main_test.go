@@ -72,33 +72,3 @@ func TestExitCodes(t *testing.T) {
 		})
 	}
 }
-
-func TestSecretsFromEnvironment(t *testing.T) {
-	tests := []struct {
-		name, value string
-		want        []string
-	}{
-		{"not set", "", nil},
-		{"nothing but commas", " , ", nil},
-		{"one, and a line's end", "new\n", []string{"new"}},
-		{"two while they are changed", " new, old,", []string{"new", "old"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Setenv("CLUSTER_SECRET", tt.value)
-			got, err := secretsFromEnvironment()
-			if !slices.Equal(got, tt.want) {
-				t.Errorf("%q; want %q", got, tt.want)
-			}
-			if tt.want != nil {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), "CLUSTER_SECRET is not set") {
-				t.Errorf("the error doesn't name the variable: %v", err)
-			}
-		})
-	}
-}
