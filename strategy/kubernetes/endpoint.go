@@ -105,7 +105,8 @@ func ofSlice(s *discoveryv1.EndpointSlice, portName string) []endpoint {
 	return endpoints
 }
 
-// ofEndpoints knows nothing of terminating pods, which are left out there.
+// ofEndpoints can't tell terminating pods: such an object leaves them out, or, of a
+// service with publishNotReadyAddresses, has them among the ready ones.
 func ofEndpoints(e *corev1.Endpoints, portName string) (endpoints []endpoint) { //nolint:staticcheck // for old clusters
 	for _, subset := range e.Subsets {
 		port := 0
