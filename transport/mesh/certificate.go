@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"context"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -59,8 +60,8 @@ func harden(c *tls.Config) *tls.Config {
 	c.ClientSessionCache = nil
 	c.DynamicRecordSizingDisabled = true
 	c.ClientAuth = tls.RequireAndVerifyClientCert
-	if c.InsecureSkipVerify {
-		c.ClientAuth = tls.RequireAnyClientCert // VerifyConnection decides
+	if c.ClientCAs == nil { // which needs InsecureSkipVerify: VerifyConnection decides
+		c.ClientAuth = tls.RequireAnyClientCert
 	}
 	if verify := c.VerifyConnection; verify != nil {
 		c.VerifyConnection = func(state tls.ConnectionState) error { return verdictOf(verify(state)) }
@@ -158,11 +159,11 @@ func (m *Mesh) clientTLS(host string) *tls.Config {
 
 // checkPeer asks the user whether a certificate belongs to the node that shows
 // it, by each of the addresses that it claims.
-func (m *Mesh) checkPeer(s *session, h *hello) error {
+func (m *Mesh) checkPeer(ctx context.Context, s *session, h *hello) error {
 	if m.cfg.VerifyPeer == nil {
 		return nil
 	}
-	verdict, err := ask(m, "Config.VerifyPeer", func() error {
+	verdict, err := ask(ctx, m, "Config.VerifyPeer", func() error {
 		for _, n := range h.nodes() {
 			if err := m.cfg.VerifyPeer(s.state, n); err != nil {
 				return refuse(CodeTLS, "VerifyPeer refused the certificate of %s: %v", n, err)

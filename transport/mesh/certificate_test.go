@@ -313,3 +313,37 @@ func TestVerifyPeerSeesEveryAddress(t *testing.T) {
 }
 
 func loopbackOnly() []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }
+
+// TestSkippingIsForTheDialler: InsecureSkipVerify, which in crypto/tls is about the
+// certificates of those who are dialled, lets nobody in whom ClientCAs keeps out.
+func TestSkippingIsForTheDialler(t *testing.T) {
+	ours, strange := newAuthority(t), newAuthority(t)
+	cfg := ours.config(t, "a")
+	cfg.InsecureSkipVerify = true
+	cfg.VerifyConnection = func(tls.ConnectionState) error { return nil }
+	a := listen(t, certified(cfg))
+	stranger := strange.config(t, "b")
+	stranger.RootCAs = ours.pool
+	if err := listen(t, certified(stranger)).Connect(t.Context(), a.Self()); !refusedWith(CodeTLS)(err) {
+		t.Errorf("a stranger: %v, want code %s", err, CodeTLS)
+	}
+	connect(t, listen(t, certified(ours.config(t, "c"))), a)
+}
+
+// TestConnectOutlastsNoFuncOfConfig: it returns when its context is done.
+func TestConnectOutlastsNoFuncOfConfig(t *testing.T) {
+	ours := newAuthority(t)
+	hang := make(chan struct{})
+	a := listen(t, func(c *Config) {
+		certified(ours.config(t, "a"))(c)
+		c.VerifyPeer = func(tls.ConnectionState, transport.Node) error { <-hang; return nil }
+	})
+	defer close(hang)
+	b := listen(t, certified(ours.config(t, "b")))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := a.Connect(ctx, b.Self()); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > patience {
+		t.Errorf("got %v after %s", err, time.Since(began))
+	}
+}

@@ -66,7 +66,8 @@ type Config struct {
 	// and both sides show a certificate that is verified, by ClientCAs and
 	// RootCAs, which both have to be set. A dialler verifies the name that it
 	// dialled, or the address, or ServerName if that is set. InsecureSkipVerify
-	// needs VerifyConnection, which then decides alone. To change certificates
+	// needs VerifyConnection, which then decides alone when this node dials, and,
+	// without ClientCAs, when it is dialled. To change certificates
 	// at run time, use the callbacks GetCertificate, GetClientCertificate and
 	// GetConfigForClient; what the last returns is hardened in the same way.
 	TLS *tls.Config

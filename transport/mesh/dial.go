@@ -123,7 +123,7 @@ func (m *Mesh) resolve(ctx context.Context, n transport.Node) ([]target, error) 
 		ips []netip.Addr
 		err error
 	}
-	found, err := ask(m, "Config.Resolver", func() (a answer) {
+	found, err := ask(ctx, m, "Config.Resolver", func() (a answer) {
 		a.ips, a.err = m.cfg.Resolver.LookupNetIP(ctx, "ip", n.Host())
 		return a
 	})

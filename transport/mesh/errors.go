@@ -44,6 +44,8 @@ var (
 	// as one does that has as many under way as its Config.MaxHandshakes allows,
 	// or that is no node.
 	ErrHungUp = errors.New("mesh: the other end hung up during the handshake")
+	// ErrNotAllowed says that Config.AllowAddr refused an address that a peer named.
+	ErrNotAllowed = errors.New("mesh: Config.AllowAddr refused the address")
 	// ErrServiceTaken says that somebody listens for the service already.
 	ErrServiceTaken = errors.New("mesh: the service is listened for already")
 	// ErrHandlerBusy says that Close didn't wait any longer for a handler, or for

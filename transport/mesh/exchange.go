@@ -252,13 +252,10 @@ func (m *Mesh) dialRumour(u *rumour) {
 	wake(m.hasRumours)
 }
 
-// errNotAllowed says that Config.AllowAddr refused an address.
-var errNotAllowed = errors.New("mesh: Config.AllowAddr refused the address")
-
 // hopeless reports whether it is no use to try again until something changes.
 func hopeless(err error) bool {
 	refusal, ok := errors.AsType[*RefusedError](err)
-	return errors.Is(err, errNotAllowed) || errors.Is(err, transport.ErrSelf) ||
+	return errors.Is(err, ErrNotAllowed) || errors.Is(err, transport.ErrSelf) ||
 		ok && (refusal.Code == CodeUnwanted || refusal.Code == CodeCluster || refusal.Code == CodeProtocol)
 }
 
@@ -272,13 +269,13 @@ func (m *Mesh) dialLearned(ctx context.Context, n transport.Node) error {
 	}
 	t := targets[rand.IntN(len(targets))]
 	t.learned = true
-	if !m.allowed(t.addr) {
-		return errNotAllowed
+	if !m.allowed(ctx, t.addr) {
+		return ErrNotAllowed
 	}
 	return m.connectTo(ctx, t)
 }
 
-func (m *Mesh) allowed(addr string) bool {
+func (m *Mesh) allowed(ctx context.Context, addr string) bool {
 	if m.cfg.AllowAddr == nil {
 		return true
 	}
@@ -286,7 +283,7 @@ func (m *Mesh) allowed(addr string) bool {
 	if err != nil {
 		return false
 	}
-	allowed, err := ask(m, "Config.AllowAddr", func() bool { return m.cfg.AllowAddr(a) })
+	allowed, err := ask(ctx, m, "Config.AllowAddr", func() bool { return m.cfg.AllowAddr(a) })
 	return err == nil && allowed
 }
 

@@ -408,3 +408,30 @@ func TestTombstonesAreBounded(t *testing.T) {
 		t.Errorf("%d are left, want the newest %d", len(graves), maxTombstones)
 	}
 }
+
+// TestATombstoneEndsWithItsAddress: another instance has it by now, as a pod has
+// that gets the address of one that is gone.
+func TestATombstoneEndsWithItsAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newFakeNet()
+		a, b := net.listen(t, 0, nil), net.listen(t, 1, nil)
+		connect(t, a, b)
+		if err := a.Disconnect(t.Context(), b.Self()); err != nil {
+			t.Fatal(err)
+		}
+		buried := func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.tombstones.has(b.self.instance, time.Now())
+		}
+		if !buried() {
+			t.Error("there is no tombstone")
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if connect(t, net.listen(t, 1, nil), a); buried() {
+			t.Error("the tombstone is still there")
+		}
+	})
+}

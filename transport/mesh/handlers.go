@@ -94,10 +94,10 @@ func (h *handlers) start(worker func()) {
 	}()
 }
 
-// ask calls one of Config's funcs, and waits for its answer or for the end of the
-// mesh, for which such a func must not be waited without a bound: it may be the
-// one that calls Close.
-func ask[T any](m *Mesh, name string, f func() T) (answer T, err error) {
+// ask calls one of Config's funcs, and waits for its answer, until ctx is done, or
+// for the end of the mesh, for which such a func must not be waited without a
+// bound: it may be the one that calls Close.
+func ask[T any](ctx context.Context, m *Mesh, name string, f func() T) (answer T, err error) {
 	answers := make(chan T, 1)
 	m.handlers.begin(name)
 	go func() {
@@ -109,6 +109,8 @@ func ask[T any](m *Mesh, name string, f func() T) (answer T, err error) {
 		return answer, nil
 	case <-m.ctx.Done():
 		return answer, ErrClosed
+	case <-ctx.Done():
+		return answer, context.Cause(ctx)
 	}
 }
 

@@ -199,7 +199,7 @@ func (m *Mesh) meetHost(ctx context.Context, raw net.Conn, k kind, host string, 
 	if err != nil {
 		return nil, nil, m.tlsRefusal(err)
 	}
-	if err = m.checkPeer(s, h); err == nil {
+	if err = m.checkPeer(ctx, s, h); err == nil {
 		err = wanted(h)
 	}
 	if err != nil {
@@ -290,7 +290,7 @@ func writeFrame(conn net.Conn, t frameType, payload ...[]byte) error {
 
 // checkGuest is the acceptor's judgement of a node that has proved itself.
 func (m *Mesh) checkGuest(ctx context.Context, s *session, h *hello) error {
-	if err := m.checkPeer(s, h); err != nil { // first: the hello may cost another its place
+	if err := m.checkPeer(ctx, s, h); err != nil { // first: the hello may cost another its place
 		return err
 	}
 	if err := m.checkHello(ctx, h); err != nil {

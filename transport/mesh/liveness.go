@@ -44,7 +44,8 @@ func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 	defer m.mu.Unlock()
 	m.lookAround(now)
 	for _, p := range m.peers {
-		if slices.ContainsFunc(p.links, func(l *link) bool { return m.unproven(l) }) {
+		// A proof may have come while this node was stalled, and wait to be read.
+		if !stalled && slices.ContainsFunc(p.links, func(l *link) bool { return m.unproven(l) }) {
 			m.drop(p, ReasonSecret, CodeSecret, "the secret that you have proved is not valid any more")
 			continue
 		}

@@ -1,10 +1,15 @@
 package mesh
 
 import (
+	"bytes"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
 const nextSecret = "a secret of the second generation"
@@ -155,5 +160,34 @@ func TestAnUnaskedReproofIsNothing(t *testing.T) {
 	defer b.mu.Unlock()
 	if !open || l.nonce == nil || l.unproved.IsZero() {
 		t.Error("a proof that is forged or reflected is taken")
+	}
+}
+
+// TestASecretThatGoesDuringAHandshake: the link is admitted with it, and has to
+// prove itself again at once; each challenge is another.
+func TestASecretThatGoesDuringAHandshake(t *testing.T) {
+	m := listen(t, nil)
+	old := m.prover.Load().keys[0]
+	if err := m.SetSecrets([]string{nextSecret}); err != nil {
+		t.Fatal(err)
+	}
+	var nonces [][]byte
+	for i := range byte(2) {
+		conn, other := net.Pipe()
+		defer other.Close()
+		l, err := m.newLink(&session{conn: conn, key: old, ekm: make([]byte, 32)}, linkID{i + 1}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &hello{instance: instance(int(i) + 1), node: transport.Node(fmt.Sprintf("10.0.0.%d:1", i+1)), addrs: []string{fmt.Sprintf("10.0.0.%d:1", i+1)}}
+		if refusal := m.admit(l, h); refusal != nil {
+			t.Fatal(refusal)
+		}
+		m.mu.Lock()
+		nonces = append(nonces, l.nonce)
+		m.mu.Unlock()
+	}
+	if len(nonces[0]) != nonceSize || bytes.Equal(nonces[0], nonces[1]) || bytes.Equal(nonces[0], make([]byte, nonceSize)) {
+		t.Errorf("the challenges are %x", nonces)
 	}
 }

@@ -26,8 +26,9 @@ import (
 // Dial's error is a [NodeError] with [ErrSubject] if the service's name isn't 1 to
 // 255 bytes, [ErrNoNode], [ErrDown] if the node went meanwhile (with ErrNoNode, if
 // it did before), [transport.ErrSelf], [ErrClosed], [ErrProof], [ErrProtocol],
-// [ErrHandshakeTime], [ErrHungUp], what the context or the network said, or a
-// [RefusedError]: [CodeNoService] if nobody listens there, [CodeOverloaded] if too
+// [ErrHandshakeTime], [ErrHungUp], [ErrNotAllowed] if the peer has dialled this node
+// and Config.AllowAddr refuses its addresses, what the context or the network said,
+// or a [RefusedError]: [CodeNoService] if nobody listens there, [CodeOverloaded] if too
 // many streams wait to be accepted, [CodeNoLink] if the link isn't up on the other
 // side and doesn't come up there within half of its Config.HandshakeTimeout,
 // [CodeOtherInstance] if the node is another by now, [CodeTLS] if a certificate isn't
@@ -57,14 +58,21 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 		return nil, err
 	}
 	m.mu.Lock()
-	to, addrs := p.hello, p.dialAddrs()
+	to, at, addrs := p.hello, p.dialledAt(), slices.Clone(p.hello.addrs)
 	m.mu.Unlock()
+	if at != "" { // first where it has been
+		addrs = append([]string{at}, slices.DeleteFunc(addrs, func(a string) bool { return a == at })...)
+	}
 	for _, addr := range addrs {
 		var targets []target
 		if targets, err = m.resolve(ctx, transport.Node(addr)); err != nil {
 			continue
 		}
 		for _, t := range targets {
+			if t.addr != at && !m.allowed(ctx, t.addr) {
+				err = ErrNotAllowed
+				continue
+			}
 			err = m.eachSecret(func(key []byte) error {
 				conn, err = m.dialStream(ctx, t, key, to, service)
 				return err
@@ -77,16 +85,13 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 	return nil, err
 }
 
-// dialAddrs are where a peer may be reached: first where it has been. The caller
-// holds mu.
-func (p *peer) dialAddrs() []string {
-	addrs := slices.Clone(p.hello.addrs)
+// dialledAt is where this node has dialled a peer; empty if the peer dialled. The
+// caller holds mu.
+func (p *peer) dialledAt() string {
 	if l := p.active; l != nil && l.dialled {
-		at := l.conn.RemoteAddr().String()
-		addrs = slices.DeleteFunc(addrs, func(a string) bool { return a == at })
-		addrs = append([]string{at}, addrs...)
+		return l.conn.RemoteAddr().String()
 	}
-	return addrs
+	return ""
 }
 
 // dialStream opens a stream to the instance that a hello is of.
@@ -167,7 +172,7 @@ func (m *Mesh) judgeStream(ctx context.Context, s *session, from, to instanceID,
 	if h == nil {
 		return nil, nil, refuse(CodeNoLink, "%s has no link with instance %s", m.self.node, from)
 	}
-	if err := m.checkPeer(s, h); err != nil {
+	if err := m.checkPeer(ctx, s, h); err != nil {
 		return nil, nil, err
 	}
 	m.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -471,4 +472,26 @@ func TestHTTPOverStreams(t *testing.T) {
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}
+}
+
+// TestStreamsGoOnlyWhereAllowed: a peer that has dialled this node may say that it
+// is anywhere.
+func TestStreamsGoOnlyWhereAllowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newFakeNet()
+		asked := 0
+		a := net.listen(t, 0, func(c *Config) {
+			c.AllowAddr = func(netip.AddrPort) bool { asked++; return false }
+		})
+		b := net.listen(t, 1, nil)
+		connect(t, b, a)
+		time.Sleep(time.Second)
+		before := time.Now()
+		if _, err := a.Dial(t.Context(), b.Self(), "db"); !errors.Is(err, ErrNotAllowed) || asked == 0 {
+			t.Errorf("got %v, and AllowAddr was asked %d times", err, asked)
+		}
+		if dials := net.dialled(before); len(dials) > 0 {
+			t.Errorf("it has dialled %+v", dials)
+		}
+	})
 }
