@@ -23,7 +23,7 @@ type session struct {
 	conn  net.Conn
 	state tls.ConnectionState // zero in an insecure mesh
 	kind  kind                // what it is for
-	ekm   []byte              // what its proofs are bound to; nil without secrets
+	ekm   []byte              // what its proofs are bound to; nil in an insecure mesh
 	key   []byte              // of the secret that was proved; nil without secrets
 	rtt   time.Duration       // how long the other side took to answer
 }
@@ -31,7 +31,7 @@ type session struct {
 // is notes what the connection is for, which its proofs are bound to as well.
 func (m *Mesh) is(s *session, k kind) (err error) {
 	s.kind = k
-	if m.proves() {
+	if !m.cfg.Insecure {
 		if s.ekm, err = exportKey(s.state, k); err != nil {
 			return fmt.Errorf("%w: TLS exporter: %w", ErrProtocol, err)
 		}

@@ -70,6 +70,18 @@ func proof(key []byte, direction byte, k kind, ekm, answered []byte) []byte {
 	return mac.Sum(nil)
 }
 
+// openProof shows that who opens a stream holds an end of the link that it names,
+// whose other end alone has the same to export. Zero in an insecure mesh.
+func openProof(link, stream []byte) []byte {
+	if link == nil {
+		return make([]byte, proofSize)
+	}
+	mac := hmac.New(sha256.New, link)
+	mac.Write([]byte{'O', byte(kindStream)})
+	mac.Write(stream)
+	return mac.Sum(nil)
+}
+
 // reproof proves a secret again over a link that exists, to whoever chose the
 // nonce. role is the side that proves.
 func reproof(key []byte, role byte, ekm, nonce []byte) []byte {

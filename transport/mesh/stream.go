@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 		return nil, err
 	}
 	m.mu.Lock()
-	to, at, addrs := p.hello, p.dialledAt(), slices.Clone(p.hello.addrs)
+	at, addrs := p.dialledAt(), slices.Clone(p.hello.addrs)
 	m.mu.Unlock()
 	if at != "" { // first where it has been
 		addrs = append([]string{at}, slices.DeleteFunc(addrs, func(a string) bool { return a == at })...)
@@ -74,7 +75,7 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 				continue
 			}
 			err = m.eachSecret(func(key []byte) error {
-				conn, err = m.dialStream(ctx, t, key, to, service)
+				conn, err = m.dialStream(ctx, t, key, p, service)
 				return err
 			})
 			if _, refused := errors.AsType[*RefusedError](err); err == nil || refused || ctx.Err() != nil {
@@ -94,8 +95,9 @@ func (p *peer) dialledAt() string {
 	return ""
 }
 
-// dialStream opens a stream to the instance that a hello is of.
-func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, to *hello, service string) (net.Conn, error) {
+// dialStream opens a stream to a peer, beside the link that is active then.
+func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, p *peer, service string) (net.Conn, error) {
+	to := p.hello
 	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.HandshakeTimeout, ErrHandshakeTime)
 	defer cancel()
 	raw, err := m.network.dial(ctx, t.addr)
@@ -111,7 +113,7 @@ func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, to *hello, 
 		return nil
 	})
 	if err == nil {
-		err = writeFrame(s.conn, frameOpen, m.self.instance[:], to.instance[:], []byte(service))
+		err = m.openStream(s, p, service)
 	}
 	if err == nil {
 		err = s.awaitWelcome(ctx, lift)
@@ -133,6 +135,19 @@ func (m *Mesh) dialStream(ctx context.Context, t target, key []byte, to *hello, 
 	return conn, nil
 }
 
+// openStream says what a stream is for, and of which link it is.
+func (m *Mesh) openStream(s *session, p *peer, service string) error {
+	m.mu.Lock()
+	l := p.active
+	m.mu.Unlock()
+	if l == nil {
+		return ErrDown
+	}
+	o := &opening{from: m.self.instance, to: p.hello.instance, link: l.id, service: service}
+	copy(o.proof[:], openProof(l.ekm, s.ekm))
+	return writeFrame(s.conn, frameOpen, o.encode())
+}
+
 // acceptStream takes a stream whose dialler has proved itself.
 func (m *Mesh) acceptStream(ctx context.Context, s *session, lift func() bool) error {
 	t, payload, err := readFrame(s.conn, openSize+maxSubject)
@@ -144,8 +159,7 @@ func (m *Mesh) acceptStream(ctx context.Context, s *session, lift func() bool) e
 	case t != frameOpen || len(payload) <= openSize:
 		return fmt.Errorf("%w: type %d with %d bytes where an open was due", errMalformed, t, len(payload))
 	}
-	from, to, service := decodeOpen(payload)
-	listener, h, err := m.judgeStream(ctx, s, from, to, service)
+	listener, h, err := m.judgeStream(ctx, s, decodeOpen(payload))
 	if err != nil {
 		s.refuse(err)
 		return err
@@ -164,14 +178,15 @@ func (m *Mesh) acceptStream(ctx context.Context, s *session, lift func() bool) e
 
 // judgeStream finds the listener of a stream, with a place for it, and the
 // hello of who dialled.
-func (m *Mesh) judgeStream(ctx context.Context, s *session, from, to instanceID, service string) (*serviceListener, *hello, error) {
-	if to != m.self.instance {
-		return nil, nil, refuse(CodeOtherInstance, "%s is instance %s, not %s", m.self.node, m.self.instance, to)
+func (m *Mesh) judgeStream(ctx context.Context, s *session, o *opening) (*serviceListener, *hello, error) {
+	if o.to != m.self.instance {
+		return nil, nil, refuse(CodeOtherInstance, "%s is instance %s, not %s", m.self.node, m.self.instance, o.to)
 	}
-	h := m.awaitLinked(ctx, from)
-	if h == nil {
-		return nil, nil, refuse(CodeNoLink, "%s has no link with instance %s", m.self.node, from)
+	l := m.awaitLinked(ctx, o.from, o.link)
+	if l == nil || !hmac.Equal(openProof(l.ekm, s.ekm), o.proof[:]) {
+		return nil, nil, refuse(CodeNoLink, "%s has no such link with instance %s", m.self.node, o.from)
 	}
+	service, h := o.service, l.peer.hello
 	if err := m.checkPeer(ctx, s, h); err != nil {
 		return nil, nil, err
 	}
@@ -187,24 +202,25 @@ func (m *Mesh) judgeStream(ctx context.Context, s *session, from, to instanceID,
 	return listener, h, nil
 }
 
-// awaitLinked returns the hello of an instance with which a link is up; nil if there
-// is none. The decider is up first, and may dial a stream before this side has read
-// its begin, or even its welcome: so this waits as long as a link may be on its way,
-// but leaves half of the handshake's time for the refusal.
-func (m *Mesh) awaitLinked(ctx context.Context, id instanceID) *hello {
+// awaitLinked returns a link with an instance that is up; nil if there is none. The
+// decider is up first, and may dial a stream before this side has read its begin,
+// or even its welcome: so this waits as long as a link may be on its way, but leaves
+// half of the handshake's time for the refusal.
+func (m *Mesh) awaitLinked(ctx context.Context, from instanceID, id linkID) *link {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeTimeout/2)
 	defer cancel()
 	for {
 		changed, lull := m.changed.Wait(), m.lull.Wait()
 		proving := m.proving.Load() > 0 // before looking: it ends when the peer is up
 		m.mu.Lock()
-		p := m.peers[id]
-		up := p != nil && p.up
+		p, l := m.peers[from], m.links[id]
+		linked := l != nil && !l.ended && p != nil && p.up && l.peer == p
+		coming := proving || p != nil && l != nil && !l.ended
 		m.mu.Unlock()
 		switch {
-		case up:
-			return p.hello
-		case p == nil && !proving:
+		case linked:
+			return l
+		case !coming:
 			return nil
 		}
 		select {

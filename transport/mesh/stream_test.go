@@ -266,7 +266,7 @@ func TestDialHungUp(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	_, err = a.dialStream(t.Context(), target{addr: l.Addr().String()}, nil, &hello{}, "s")
+	_, err = a.dialStream(t.Context(), target{addr: l.Addr().String()}, nil, &peer{hello: &hello{}}, "s")
 	if !errors.Is(err, ErrHungUp) {
 		t.Errorf("got %v, want %v", err, ErrHungUp)
 	}
@@ -494,4 +494,54 @@ func TestStreamsGoOnlyWhereAllowed(t *testing.T) {
 			t.Errorf("it has dialled %+v", dials)
 		}
 	})
+}
+
+// TestNobodyOpensForAnother: a member, as whoever holds a stolen secret is, can't
+// open a stream in the name of another, though it knows all instances.
+func TestNobodyOpensForAnother(t *testing.T) {
+	a, b, thief := listen(t, nil), listen(t, nil), listen(t, nil)
+	connect(t, a, b)
+	connect(t, thief, a)
+	if _, err := a.ListenService("db"); err != nil {
+		t.Fatal(err)
+	}
+	linkOf := func(m *Mesh, with *Mesh) *link {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.peers[with.self.instance].active
+	}
+	theirs, its := linkOf(b, a), linkOf(thief, a)
+	open := func(from *Mesh, id linkID, ekm []byte) error {
+		raw, err := net.Dial("tcp", a.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer raw.Close()
+		s, _, err := thief.meetHost(t.Context(), raw, kindStream, "127.0.0.1", thief.prover.Load().keys[0], func(*hello) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &opening{from: from.self.instance, to: a.self.instance, link: id, service: "db"}
+		copy(o.proof[:], openProof(ekm, s.ekm))
+		if err := writeFrame(s.conn, frameOpen, o.encode()); err != nil {
+			t.Fatal(err)
+		}
+		return s.awaitWelcome(t.Context(), func() bool { return true })
+	}
+	for _, tt := range []struct {
+		name string
+		from *Mesh
+		id   linkID
+		ekm  []byte
+		ok   bool
+	}{
+		{"its own", thief, its.id, its.ekm, true},
+		{"another's name", b, its.id, its.ekm, false},
+		{"another's link", b, theirs.id, its.ekm, false},
+		{"no proof", b, theirs.id, nil, false},
+	} {
+		if err := open(tt.from, tt.id, tt.ekm); tt.ok && err != nil || !tt.ok && !refusedWith(CodeNoLink)(err) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
 }

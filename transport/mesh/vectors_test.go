@@ -39,6 +39,9 @@ type vectors struct {
 		Role              string
 		EKM, Nonce, Proof hexed
 	}
+	Openings []struct {
+		Link, EKM, Proof hexed
+	}
 	DialsFirst []struct {
 		Self, Other string
 		Ours        hexed
@@ -126,7 +129,7 @@ func readVectors(t *testing.T) (v vectors) {
 		t.Fatal(err)
 	}
 	for name, n := range map[string]int{
-		"keys": len(v.Keys), "proofs": len(v.Proofs), "reproofs": len(v.Reproofs), "dials_first": len(v.DialsFirst),
+		"keys": len(v.Keys), "proofs": len(v.Proofs), "reproofs": len(v.Reproofs), "openings": len(v.Openings), "dials_first": len(v.DialsFirst),
 		"frames": len(v.Frames), "accepted": len(v.Accepted), "refused": len(v.Refused),
 	} {
 		if n == 0 {
@@ -161,6 +164,11 @@ func TestVectorsOfProofs(t *testing.T) {
 		l := &link{dialled: r.Role == "D"}
 		if got := reproof(r.Key, l.role(), r.EKM, r.Nonce); !bytes.Equal(got, r.Proof) {
 			t.Errorf("proof again of key %x by %s: %x, want %x", r.Key, r.Role, got, r.Proof)
+		}
+	}
+	for _, o := range v.Openings {
+		if got := openProof(o.Link, o.EKM); !bytes.Equal(got, o.Proof) {
+			t.Errorf("opening %x beside %x: %x, want %x", o.EKM, o.Link, got, o.Proof)
 		}
 	}
 }
@@ -205,7 +213,7 @@ func (v *frameVector) encode() []byte {
 		}
 		return appendFrame(nil, v.Type, all)
 	case frameOpen:
-		return appendFrame(nil, v.Type, v.Own, v.Other, []byte(v.Service))
+		return appendFrame(nil, v.Type, v.opening().encode())
 	case frameMessage, frameRequest, frameReply:
 		return v.letter().append(nil)
 	case frameLarge:
@@ -220,6 +228,13 @@ func (v *frameVector) encode() []byte {
 		return appendFrame(nil, v.Type, appendMeta(nil, v.Meta))
 	default: // welcome and last are empty
 		return appendFrame(nil, v.Type)
+	}
+}
+
+func (v *frameVector) opening() *opening {
+	return &opening{
+		from: instanceID(v.Own), to: instanceID(v.Other), link: linkID(v.Link),
+		proof: [proofSize]byte(v.Proof), service: v.Service,
 	}
 }
 
@@ -266,8 +281,7 @@ func (v *frameVector) decode(t *testing.T, payload []byte) {
 		want = claimsOf(v.Claims)
 		got, err = decodeClaims(payload)
 	case frameOpen:
-		from, to, service := decodeOpen(payload)
-		got, want = [3]any{from, to, service}, [3]any{instanceID(v.Own), instanceID(v.Other), v.Service}
+		got, want = *decodeOpen(payload), *v.opening()
 	case frameMessage:
 		want = [2]string{v.Subject, string(v.Data)}
 		var subject, data []byte

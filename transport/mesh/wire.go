@@ -31,7 +31,7 @@ const (
 	framePeers     frameType = 11 // whom the sender is linked with, or isn't any more
 	frameChallenge frameType = 12 // prove a secret again: a nonce
 	frameReproof   frameType = 13 // the answer: a proof of each secret
-	frameOpen      frameType = 14 // dialler of a stream: its instance, the acceptor's, service
+	frameOpen      frameType = 14 // dialler of a stream: see an opening
 	frameMessage   frameType = 16 // length of the subject, subject, data
 	frameRequest   frameType = 17 // ID, and what a message has
 	frameReply     frameType = 18 // ID of the request, status, data
@@ -47,7 +47,7 @@ const (
 	maxRefuse   = 1 << 10
 	pingSize    = 8
 	beginSize   = 16
-	openSize    = 32
+	openSize    = 16 + 16 + 8 + proofSize
 	protocolMin = 1
 	protocolMax = 1
 
@@ -106,10 +106,29 @@ func decodeBegin(payload []byte) (before linkID, turn uint64) {
 	return before, binary.BigEndian.Uint64(payload[n:])
 }
 
-func decodeOpen(payload []byte) (from, to instanceID, service string) {
-	n := copy(from[:], payload)
-	n += copy(to[:], payload[n:])
-	return from, to, string(payload[n:])
+// An opening is what an open frame says.
+type opening struct {
+	from, to instanceID // the dialler's and the acceptor's
+	link     linkID     // of theirs, that is up
+	proof    [proofSize]byte
+	service  string
+}
+
+func (o *opening) encode() []byte {
+	b := append(o.from[:len(o.from):len(o.from)], o.to[:]...)
+	b = append(b, o.link[:]...)
+	b = append(b, o.proof[:]...)
+	return append(b, o.service...)
+}
+
+func decodeOpen(payload []byte) *opening {
+	var o opening
+	n := copy(o.from[:], payload)
+	n += copy(o.to[:], payload[n:])
+	n += copy(o.link[:], payload[n:])
+	n += copy(o.proof[:], payload[n:])
+	o.service = string(payload[n:])
+	return &o
 }
 
 func appendHeader(b []byte, t frameType, length int) []byte {

@@ -201,15 +201,13 @@ func FuzzDecodeBegin(f *testing.F) {
 }
 
 func FuzzDecodeOpen(f *testing.F) {
-	from, to := instance(1), instance(2)
-	f.Add(slices.Concat(from[:], to[:], []byte("service")))
+	f.Add((&opening{from: instance(1), to: instance(2), link: linkID{3}, proof: [proofSize]byte{4}, service: "service"}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) <= openSize {
 			return // refused before
 		}
-		from, to, service := decodeOpen(b)
-		if again := slices.Concat(from[:], to[:], []byte(service)); service == "" || !bytes.Equal(again, b) {
-			t.Fatalf("%x comes apart as %x, %x and %q", b, from, to, service)
+		if o := decodeOpen(b); o.service == "" || !bytes.Equal(o.encode(), b) {
+			t.Fatalf("%x comes apart as %+v", b, o)
 		}
 	})
 }

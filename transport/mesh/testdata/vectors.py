@@ -103,6 +103,7 @@ CLAIMS = [
     {"linked": True, "instance": count(16, 3).hex(), "addrs": ["10.0.0.3:4370", "[fd00::3]:4370"]},
 ]
 INSTANCES = [PLAIN["instance"], RICH["instance"], hashlib.sha256(b"an instance").digest()[:16].hex()]
+O = count(32, 0xC0)
 LINK, BEFORE = count(8, 0xA0), count(8, 0xB0)
 
 
@@ -127,7 +128,8 @@ def frames():
         f("peers", 11, claims(CLAIMS), claims=CLAIMS),
         f("challenge", 12, NONCE, nonce=NONCE.hex()),
         f("reproof", 13, mac(K, b"R", b"D", b"L", EKM, NONCE), proofs=[mac(K, b"R", b"D", b"L", EKM, NONCE).hex()]),
-        f("open", 14, count(16, 1) + count(16, 2) + b"chat", own=count(16, 1).hex(), other=count(16, 2).hex(), service="chat"),
+        f("open", 14, count(16, 1) + count(16, 2) + LINK + O + b"chat",
+          own=count(16, 1).hex(), other=count(16, 2).hex(), link=LINK.hex(), proof=O.hex(), service="chat"),
         f("message", 16, b"\x05greet" + b"hello", subject="greet", data=b"hello".hex()),
         f("message", 16, b"\x01s", subject="s", data=""),
         f("request", 17, u64(1) + b"\x03add" + b"1+1", id=u64(1).hex(), subject="add", data=b"1+1".hex()),
@@ -228,6 +230,12 @@ def reproofs():
     return out
 
 
+def openings():
+    """Of a stream, each by the values that the link and the stream export."""
+    return [{"link": l.hex(), "ekm": e.hex(), "proof": mac(l, b"O", b"S", e).hex()}
+            for l, e in ((EKM, bytes(32)), (bytes(32), EKM))]
+
+
 def proofs():
     out = []
     for secret, ekm in ((SECRETS[0], EKM), (SECRETS[1], EKM), (SECRETS[0], bytes(32))):
@@ -242,6 +250,7 @@ print(json.dumps({
     "keys": [{"secret": s, "key": derive(s).hex()} for s in SECRETS],
     "proofs": proofs(),
     "reproofs": reproofs(),
+    "openings": openings(),
     "dials_first": dials_first(),
     "frames": frames(),
     "accepted": accepted(),
