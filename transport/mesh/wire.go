@@ -115,10 +115,7 @@ type opening struct {
 }
 
 func (o *opening) encode() []byte {
-	b := append(o.from[:len(o.from):len(o.from)], o.to[:]...)
-	b = append(b, o.link[:]...)
-	b = append(b, o.proof[:]...)
-	return append(b, o.service...)
+	return slices.Concat(o.from[:], o.to[:], o.link[:], o.proof[:], []byte(o.service))
 }
 
 func decodeOpen(payload []byte) *opening {
