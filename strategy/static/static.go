@@ -27,7 +27,9 @@ import (
 type Strategy struct {
 	// Hosts are "host", "host:port" or either after "name@", with an IPv6
 	// address in brackets if a port follows. This node may be among them, so
-	// that all nodes can have the same list.
+	// that all nodes can have the same list. A name stands for all its addresses,
+	// and is resolved again every now and then: new ones are dialled; one that it
+	// has no more is not, but its link is left alone, since the node may be well.
 	Hosts []string
 
 	// Port is that of the hosts without one. Zero means that each must have its
