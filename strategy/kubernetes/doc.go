@@ -58,11 +58,15 @@
 // that has expired), 429, 5xx, what isn't an answer, a server that is dead or mute
 // for 15 s, a watch that ends at once. Everything is asked anew after some 100 ms,
 // and then twice as late each time, up to 30 s, or when the server says
-// (Retry-After); only the whole answer after that tells who has gone. Meanwhile,
+// (Retry-After, of which 30 s at most are waited); only the whole answer after that tells who has gone. Meanwhile,
 // what other namespaces, or a list without a watch, tell of new pods counts as
 // hints (Roster.Add). So it does if no node can be made of some pod, since it has
 // no port named Strategy.PortName, say; and at the start, once a namespace lets the
 // others wait for a second.
+//
+// That a watch is mute shows by the pings of HTTP/2, which API servers speak. Behind
+// a proxy that speaks HTTP/1.1 it shows at the next list only: set a shorter
+// Strategy.Relist there.
 //
 // For each of these attempts, and each list, the token, the certificates and the
 // kubeconfig are read again, so that none needs a restart when it rotates. TLS is

@@ -83,6 +83,8 @@ func TestNodes(t *testing.T) {
 		"on the host of this pod":             {naming{self: self("a", "10.0.0.1")}, []endpoint{pick("z", "10.0.0.1", ready), v4}, list{"10.0.0.1:4370"}, nil, ""},
 		"this pod, whose host has a name":     {naming{self: pod{namespace: "app", name: "worker-1", guessed: true, addr: netip.MustParseAddr("10.0.0.1")}}, []endpoint{v4, only4}, list{"10.0.0.2:4370"}, nil, ""},
 		"this pod by its host's name":         {naming{self: pod{namespace: "app", name: "a", guessed: true}}, []endpoint{v4, only4}, list{"10.0.0.2:4370"}, nil, ""},
+		"its name, of another cluster":        {naming{self: self("a", "10.0.0.9")}, []endpoint{v4}, list{"10.0.0.1:4370"}, nil, ""},
+		"its name and another family":         {naming{self: self("a", "fd00::9")}, []endpoint{v4}, nil, nil, ""},
 		"this pod where pods have no names":   {naming{self: self("a", "10.0.0.9")}, []endpoint{{id: "x", addr: netip.MustParseAddr("10.0.0.9"), port: 1, state: ready}}, nil, nil, ""},
 		"of this pod's name, elsewhere":       {naming{self: pod{namespace: "other", name: "a"}}, []endpoint{v4}, list{"10.0.0.1:4370"}, nil, ""},
 		"a pod without a name isn't this one": {naming{self: pod{namespace: "app"}}, []endpoint{{id: "x", addr: netip.MustParseAddr("10.0.0.9"), port: 1, state: ready}}, list{"10.0.0.9:1"}, nil, ""},

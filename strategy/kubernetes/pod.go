@@ -25,14 +25,19 @@ type pod struct {
 }
 
 // is reports whether a member of a namespace is this pod. Names decide if both are
-// known, since pods on the network of one host have its address in common. The
-// roster, which knows this node's address, looks after the rest.
+// known, since pods on the network of one host have its address in common; but not
+// against addresses, since another Kubernetes cluster may have a pod of the same
+// name. The roster, which knows this node's address, looks after the rest.
 func (p pod) is(namespace string, m member) bool {
-	named := p.name != "" && m.pod == p.name && namespace == p.namespace
+	same, known := p.addr == m.v4, p.addr.Is4() && m.v4.IsValid()
+	if p.addr.Is6() {
+		same, known = p.addr == m.v6, m.v6.IsValid()
+	}
+	named := p.name != "" && m.pod == p.name && namespace == p.namespace && (same || !known)
 	if p.name != "" && m.pod != "" && !p.guessed {
 		return named
 	}
-	return named || p.addr.IsValid() && (m.v4 == p.addr || m.v6 == p.addr)
+	return named || same && known
 }
 
 // self is this pod. The name of the host is the pod's own only in a pod, which has

@@ -33,7 +33,7 @@ func testHeadless(s *space) {
 				cfg.DNS.Service, cfg.DNS.Namespace, cfg.DNS.Interval = service, s.name, time.Second
 			}
 			members := s.form(3, cfg)
-			late := s.silent("late", s.free[5])
+			late := s.silent(members, "late", s.free[5])
 			s.setReady(late.name, true)
 			linked(members, late.Node)
 			s.settled(members, late)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/libcluster-go/cluster/internal/e2e/hosts"
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,11 @@ func testManifests(s *space) {
 		if kinds[kind] == 0 {
 			s.Errorf("%s has no %s", manifests, kind)
 		}
+	}
+	roles, err := s.api.RbacV1().Roles(s.name).List(s.Context(), metav1.ListOptions{})
+	s.must(err)
+	if least := rule(slicesResource, "list", "watch"); len(roles.Items) != 1 || !reflect.DeepEqual(roles.Items[0].Rules, least) {
+		s.Errorf("the roles are %+v, want one with the least rules, %+v", roles.Items, least)
 	}
 	var pods []string
 	for i, pod := range append(s.awaitPods("ReplicaSet", replicas), s.awaitPods("StatefulSet", replicas)...) {

@@ -16,6 +16,10 @@ import (
 	"github.com/libcluster-go/cluster/internal/e2e/kubernetes/node"
 )
 
+// leftAlone is how long a node is watched that nobody may dial: longer than the wait
+// for the side that dials first.
+const leftAlone = 300 * time.Millisecond
+
 // A member is a pod, and the node that runs in it.
 type member struct {
 	*node.Process
@@ -46,12 +50,20 @@ func (s *space) joinWith(token, name string, h *hosts.Host, cfg node.Config) *me
 	return m
 }
 
-// silent starts a node that waits to be discovered, in a pod that isn't ready.
-func (s *space) silent(name string, h *hosts.Host) *member {
+// silent starts a node that waits to be discovered, in a pod that isn't ready, and
+// sees that the members leave it alone.
+func (s *space) silent(members []*member, name string, h *hosts.Host) *member {
 	s.Helper()
-	m := s.join(name, h, node.Config{})
-	m.await("that it is up", func(r node.Report) bool { return r.State != "" })
-	return m
+	late := s.join(name, h, node.Config{})
+	late.await("that it is up", func(r node.Report) bool { return r.State != "" })
+	s.awaitUnready(name)
+	pause(s.Context(), leftAlone)
+	for _, m := range members {
+		if r, _ := m.Report(); slices.Contains(r.Linked, late.Node) {
+			s.Errorf("%s is linked with %s, whose pod isn't ready", m.Node, late.Node)
+		}
+	}
+	return late
 }
 
 // form makes n ready pods whose nodes discover each other, and returns when they

@@ -73,7 +73,7 @@ func testBecomingReady(s *space) {
 // up to 250 ms. After that, it goes as pods go.
 func (s *space) welcome(members []*member, name string) (linkedAfter, toldAfter time.Duration) {
 	s.Helper()
-	late := s.silent(name, s.free[5])
+	late := s.silent(members, name, s.free[5])
 	began := time.Now()
 	s.setReady(name, true)
 	s.awaitSlice(name, "")
@@ -126,6 +126,7 @@ func testFailingProbes(s *space) {
 	for _, m := range members[:3] {
 		s.setReady(m.name, false)
 	}
+	s.awaitUnready(members[0].name, members[1].name, members[2].name)
 	pause(s.Context(), outage())
 	uncut(s.T, members)
 	for _, m := range members[:3] {

@@ -46,7 +46,7 @@ func (s *space) outlive(outage func([]*member)) {
 	s.grant(account, rule(slicesResource, "list", "watch"))
 	members := s.form(5, viaAPI())
 	gone, rest := members[0], members[1:]
-	late := s.silent("late", s.free[5])
+	late := s.silent(members, "late", s.free[5])
 
 	outage(members)
 	s.delete(gone.name, 0)
@@ -67,7 +67,7 @@ func (s *space) outlive(outage func([]*member)) {
 func testCompaction(s *space) {
 	s.grant(account, rule(slicesResource, "list", "watch"))
 	members := s.form(3, viaAPI())
-	late := s.silent("late", s.free[5])
+	late := s.silent(members, "late", s.free[5])
 	ctx := s.Context()
 	before, err := s.api.DiscoveryV1().EndpointSlices(s.name).List(ctx, metav1.ListOptions{})
 	s.must(err)
@@ -120,7 +120,7 @@ func testTokenRevoked(s *space) {
 		s.setReady(name, true)
 	}
 	whole(s.T, members)
-	late := s.silent("late", s.free[5])
+	late := s.silent(members, "late", s.free[5])
 
 	s.delete(key.Name, 0)
 	s.restartAPI()
@@ -141,7 +141,7 @@ func testTokenRevoked(s *space) {
 func testRoleTaken(s *space) {
 	s.grant(account, rule(slicesResource, "list", "watch"))
 	members := s.form(3, viaAPI())
-	late := s.silent("late", s.free[5])
+	late := s.silent(members, "late", s.free[5])
 
 	s.revoke(account)
 	s.restartAPI()

@@ -201,6 +201,24 @@ func (s *space) delete(name string, period int64) {
 // doesn't list one that is gone.
 func (s *space) awaitSlice(ready, gone string) {
 	s.Helper()
+	s.awaitListed(fmt.Sprintf("%q ready and without %q", ready, gone), func(listed map[string]bool) bool {
+		_, still := listed[gone]
+		return listed[ready] && !still
+	})
+}
+
+// awaitUnready waits until the service's endpoint slice lists pods as not ready.
+func (s *space) awaitUnready(names ...string) {
+	s.Helper()
+	s.awaitListed(fmt.Sprintf("%q not ready", names), func(listed map[string]bool) bool {
+		return !slices.ContainsFunc(names, func(name string) bool { ready, there := listed[name]; return ready || !there })
+	})
+}
+
+// awaitListed waits until the pods that the service's endpoint slice lists, and
+// whether each is ready, are as they should be.
+func (s *space) awaitListed(what string, met func(listed map[string]bool) bool) {
+	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), soon)
 	defer cancel()
 	w, err := s.api.DiscoveryV1().EndpointSlices(s.name).Watch(ctx, metav1.ListOptions{})
@@ -215,11 +233,11 @@ func (s *space) awaitSlice(ready, gone string) {
 		for _, e := range slice.Endpoints {
 			listed[e.TargetRef.Name] = *e.Conditions.Ready
 		}
-		if _, still := listed[gone]; listed[ready] && !still {
+		if met(listed) {
 			return
 		}
 	}
-	s.Fatalf("after %s, the endpoint slice is not one with %q ready and without %q", soon, ready, gone)
+	s.Fatalf("after %s, the endpoint slice is not one with %s", soon, what)
 }
 
 // bind is where a node on a host is.

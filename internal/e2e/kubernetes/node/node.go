@@ -14,6 +14,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -162,6 +163,8 @@ func (r *Report) take(e cluster.Event) bool {
 			return false
 		}
 		r.Failures = append(r.Failures, e.Err.Error())
+	case cluster.Lagged: // links may have been cut unseen
+		r.Cuts = append(r.Cuts, Cut{Cause: fmt.Sprintf("%d events were missed", e.N)})
 	default:
 		return false
 	}
