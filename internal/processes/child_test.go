@@ -47,10 +47,13 @@ func scaled(d time.Duration) time.Duration {
 // childEnv makes the test binary a node: it says its address, reads those of
 // the others, links with them, and says what its peers do. If its value is
 // childTalks, it talks with them as well, and says what may not be; else that is the
-// heartbeat.
+// heartbeat. What it reads after "secrets" is its secrets from then on.
 const (
 	childEnv   = "PROCESSES_TEST_CHILD"
 	childTalks = "talks"
+
+	secretsEnv = "PROCESSES_TEST_SECRETS" // separated as secrets that are read
+	secretsSep = ","
 )
 
 // runChild reports whether this process is a child, which has ended then.
@@ -59,7 +62,7 @@ func runChild() bool {
 	if how == "" {
 		return false
 	}
-	cfg := config()
+	cfg := config(strings.Split(os.Getenv(secretsEnv), secretsSep)...)
 	if d, err := time.ParseDuration(how); err == nil {
 		cfg.Heartbeat, cfg.DownAfter = d, 2*d // as by default
 	}
@@ -89,6 +92,10 @@ func runChild() bool {
 		}
 	}()
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); { // until the test ends
+		if secrets, ok := strings.CutPrefix(in.Text(), "secrets "); ok {
+			fmt.Println("took", secrets, m.SetSecrets(strings.Split(secrets, secretsSep)))
+			continue
+		}
 		go func(n transport.Node) {
 			for m.Connect(context.Background(), n) != nil {
 				time.Sleep(10 * time.Millisecond)
@@ -105,9 +112,12 @@ func (t *talker) confess() {
 	}
 }
 
-func config() mesh.Config {
+// theSecret is that of nodes whose secrets don't change.
+const theSecret = "correct horse battery staple"
+
+func config(secrets ...string) mesh.Config {
 	return mesh.Config{
-		Secrets: []string{"correct horse battery staple"}, Bind: "127.0.0.1:0",
+		Secrets: secrets, Bind: "127.0.0.1:0",
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -125,10 +135,10 @@ type child struct {
 }
 
 // startChild starts a node, which ends with the test. How it behaves, childEnv says.
-func startChild(t *testing.T, how string) *child {
+func startChild(t *testing.T, how string, secrets ...string) *child {
 	t.Helper()
 	c := &child{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+how)
+	c.cmd.Env = append(os.Environ(), childEnv+"="+how, secretsEnv+"="+strings.Join(secrets, secretsSep))
 	c.in, _ = c.cmd.StdinPipe()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -158,8 +168,24 @@ func startChild(t *testing.T, how string) *child {
 	return c
 }
 
+// setSecrets returns when the child has them.
+func (c *child) setSecrets(secrets []string) error {
+	said := strings.Join(secrets, secretsSep)
+	if _, err := fmt.Fprintln(c.in, "secrets", said); err != nil {
+		return err
+	}
+	return c.await("takes its secrets", func(lines []string) bool { return slices.Contains(lines, "took "+said+" <nil>") })
+}
+
 func (c *child) waitFor(t *testing.T, what string, ok func(lines []string) bool) {
 	t.Helper()
+	if err := c.await(what, ok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await returns when ok with what the child has said.
+func (c *child) await(what string, ok func(lines []string) bool) error {
 	late := time.After(patience)
 	for {
 		said := c.said.Wait()
@@ -167,12 +193,12 @@ func (c *child) waitFor(t *testing.T, what string, ok func(lines []string) bool)
 		lines := slices.Clone(c.lines)
 		c.mu.Unlock()
 		if ok(lines) {
-			return
+			return nil
 		}
 		select {
 		case <-said:
 		case <-late:
-			t.Fatalf("not in %s: %s %s; it said %q", patience, c.node, what, lines)
+			return fmt.Errorf("not in %s: %s %s; it said %q", patience, c.node, what, lines)
 		}
 	}
 }
@@ -202,7 +228,7 @@ func (c *child) check(tb testing.TB) {
 // TestAChildSaysWhatMayNotBe: what a node answers wrongly, the process that asked
 // it says.
 func TestAChildSaysWhatMayNotBe(t *testing.T) {
-	m, err := mesh.Listen(config())
+	m, err := mesh.Listen(config(theSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,10 +237,10 @@ func TestAChildSaysWhatMayNotBe(t *testing.T) {
 	if err := m.Respond("echo", wrong); err != nil {
 		t.Fatal(err)
 	}
-	c := startChild(t, childTalks)
+	c := startChild(t, childTalks, theSecret)
 	fmt.Fprintln(c.in, m.Self())
 	c.waitFor(t, "says what may not be", func(lines []string) bool {
-		return slices.ContainsFunc(beginning(lines, "bad "), func(l string) bool { return strings.Contains(l, errHarm.Error()) })
+		return slices.ContainsFunc(beginning(lines, "bad "), func(l string) bool { return strings.Contains(l, errOther.Error()) })
 	})
 	c.kill()
 	var seen failures

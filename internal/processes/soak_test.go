@@ -2,25 +2,26 @@ package processes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/libcluster-go/cluster/transport"
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
 const (
 	residents = 4
-	// usually and atNight are how long everything goes on at once.
+	// usually and atNight are how long everything goes on at once; spanEnv names
+	// another time, such as 3m.
 	usually = 5 * time.Second
 	atNight = 10 * time.Minute
+	spanEnv = "PROCESSES_TEST_SPAN"
 	spells  = 5 // into which that is divided
 
 	// What may be left behind: beyond what there was before, and after the first spell.
@@ -28,21 +29,30 @@ const (
 	moreHeap       = 8 << 20
 )
 
+// A soak is residents, and what happens to them.
+type soak struct {
+	all      []*resident
+	ring     *keyring
+	partings int
+}
+
 // TestEverythingAtOnce: residents talk in all ways with each other and with
-// visitors, who join and leave, or are killed. No link between residents breaks,
-// nothing comes to harm or gets stuck, what they tell of themselves arrives, and
-// goroutines and heap stay flat.
+// visitors, who join and leave, or are killed. Residents disconnect each other and
+// connect again, change what they tell of themselves, and all nodes change their
+// secrets. No link between residents breaks, nothing comes twice, out of order or to
+// harm, or gets stuck, what they tell of themselves arrives, an old secret is worth
+// nothing, and goroutines and heap stay flat.
 func TestEverythingAtOnce(t *testing.T) {
-	span := usually
-	if os.Getenv("CLUSTER_NIGHTLY") != "" {
-		span = atNight
-	}
-	all := settle(t)
-	before := rest(t, all, runtime.NumGoroutine())
+	span := soakSpan(t)
+	s := &soak{ring: newKeyring()}
+	s.all = settle(t, s.ring)
+	before := s.rest(t, runtime.NumGoroutine())
 	var first footprint
 	for spell := range spells {
-		visit(t, all, span/spells)
-		now := rest(t, all, before.goroutines+moreGoroutines)
+		old := s.ring.newest()
+		s.visit(t, span/spells)
+		s.checkRefused(t, old)
+		now := s.rest(t, before.goroutines+moreGoroutines)
 		t.Logf("after spell %d: %s", spell+1, now)
 		if spell == 0 {
 			first = now
@@ -51,77 +61,48 @@ func TestEverythingAtOnce(t *testing.T) {
 			t.Errorf("the heap grows: it was %d KiB after the first spell, and is %d", first.heap>>10, now.heap>>10)
 		}
 	}
-	for kind, talk := range all[0].talks() {
-		n := int64(0)
-		for _, r := range all {
-			n += r.done[kind].Load()
-		}
-		if t.Logf("%d %s", n, talk.name); n == 0 {
-			t.Errorf("no %s", talk.name)
-		}
-	}
-	givenUp, metas := int64(0), 0
-	for _, r := range all {
-		givenUp, metas = givenUp+r.givenUp.Load(), metas+r.metas
-	}
-	if t.Logf("%d huge messages given up, metadata changed %d times", givenUp, metas); givenUp == 0 || metas == 0 {
-		t.Error("none was given up, or changed")
-	}
+	s.checkDone(t)
 }
 
-// A resident is a talker of this process.
-type resident struct {
-	*talker
-	others []transport.Node
-	metas  int // how often it has changed what it tells of itself
-}
-
-const metaKey = "changes"
-
-func (r *resident) changeMeta() error {
-	r.metas++
-	return r.m.SetMeta(map[string]string{metaKey: strconv.Itoa(r.metas)})
-}
-
-// seenBy reports whether another has what this one has told of itself last.
-func (r *resident) seenBy(o *resident) bool {
-	return r.metas == 0 || slices.ContainsFunc(o.m.Peers(), func(p mesh.Peer) bool {
-		return p.Node == r.m.Self() && p.Meta[metaKey] == strconv.Itoa(r.metas)
-	})
-}
-
-// settle links the residents. Until the test ends, no link between them breaks.
-func settle(t *testing.T) (all []*resident) {
+// soakSpan is how long the test is told to take.
+func soakSpan(t *testing.T) time.Duration {
 	t.Helper()
-	var nodes []transport.Node
-	for range residents {
-		r := &resident{talker: listen(t)}
-		all, nodes = append(all, r), append(nodes, r.m.Self())
-		t.Cleanup(func() { r.close(); r.check(t) })
-	}
-	slices.Sort(nodes)
-	for _, r := range all {
-		r.others = slices.DeleteFunc(slices.Clone(nodes), func(n transport.Node) bool { return n == r.m.Self() })
-		for _, n := range r.others {
-			if err := r.m.Connect(t.Context(), n); err != nil {
-				t.Fatal(err)
-			}
+	if told := os.Getenv(spanEnv); told != "" {
+		span, err := time.ParseDuration(told)
+		if err != nil || span <= 0 {
+			t.Fatalf("%s is %q; want a time such as 3m", spanEnv, told)
 		}
-		events := r.m.Events(t.Context())
-		go func() {
-			for e := range events {
-				if down, ok := e.(mesh.PeerDown); ok && slices.Contains(r.others, down.Peer.Node) && down.Reason != mesh.ReasonLeft && down.Reason != mesh.ReasonClosed {
-					r.blame(fmt.Errorf("the link with %s broke: %s", down.Peer.Node, down.Reason))
-				}
-			}
-		}()
+		return span
 	}
-	return all
+	if os.Getenv("CLUSTER_NIGHTLY") != "" {
+		return atNight
+	}
+	return usually
 }
 
-func listen(t *testing.T) *talker {
+// checkDone fails the test if something that it is about hasn't happened.
+func (s *soak) checkDone(t *testing.T) {
 	t.Helper()
-	m, err := mesh.Listen(config())
+	counts := map[string]int64{"partings": int64(s.partings), "changes of the secrets": int64(s.ring.changes)}
+	for kind, talk := range s.all[0].talks() {
+		for _, r := range s.all {
+			counts[talk.name] += r.done[kind].Load()
+		}
+	}
+	for _, r := range s.all {
+		counts["huge messages given up"] += r.givenUp.Load()
+		counts["changes of metadata"] += int64(r.metas)
+	}
+	for what, n := range counts {
+		if t.Logf("%d %s", n, what); n == 0 {
+			t.Errorf("no %s", what)
+		}
+	}
+}
+
+func listen(t *testing.T, secrets []string) *talker {
+	t.Helper()
+	m, err := mesh.Listen(config(secrets...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,49 +114,82 @@ func listen(t *testing.T) *talker {
 }
 
 // visit has residents and visitors talk for a while.
-func visit(t *testing.T, all []*resident, span time.Duration) {
+func (s *soak) visit(t *testing.T, span time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), span)
 	defer cancel()
-	for _, r := range all {
+	for _, r := range s.all {
 		r.talk()
 	}
-	var visitors sync.WaitGroup
-	visitors.Go(func() {
-		for ctx.Err() == nil {
-			v := listen(t)
-			v.talk()
-			for _, r := range all {
-				_ = v.m.Connect(ctx, r.m.Self()) // peer exchange does the rest
+	var goingOn sync.WaitGroup
+	again := func(what func() error) {
+		goingOn.Go(func() {
+			for ctx.Err() == nil {
+				if err := what(); err != nil {
+					t.Error(err)
+					return
+				}
+				stay(ctx)
 			}
-			stay(ctx)
-			v.close()
-			v.check(t)
-		}
+		})
+	}
+	again(func() error { s.visitor(ctx, t); return nil })
+	again(func() error { s.victim(ctx, t); return nil })
+	again(func() error { return s.all[rand.IntN(len(s.all))].changeMeta() })
+	again(func() error { return s.ring.rotate(ctx) })
+	again(func() error {
+		s.partings++
+		one := rand.Perm(len(s.all))
+		return s.all[one[0]].shun(ctx, s.all[one[1]])
 	})
-	visitors.Go(func() {
-		for ctx.Err() == nil {
-			c := startChild(t, childTalks)
-			for _, r := range all {
-				fmt.Fprintln(c.in, r.m.Self())
-			}
-			stay(ctx)
-			c.kill()
-			c.check(t)
-		}
-	})
-	visitors.Go(func() {
-		for ctx.Err() == nil {
-			if err := all[rand.IntN(len(all))].changeMeta(); err != nil {
-				t.Error(err)
-			}
-			stay(ctx)
-		}
-	})
-	visitors.Wait()
-	for _, r := range all {
+	goingOn.Wait()
+	for _, r := range s.all {
 		r.hush()
 		r.check(t)
+	}
+}
+
+// visitor joins, and leaves after a while.
+func (s *soak) visitor(ctx context.Context, t *testing.T) {
+	t.Helper()
+	v := enter(s.ring, func(secrets []string) *talker { return listen(t, secrets) })
+	v.talk()
+	for _, r := range s.all {
+		_ = v.m.Connect(ctx, r.m.Self()) // peer exchange does the rest
+	}
+	stay(ctx)
+	s.ring.leave(v)
+	v.close()
+	v.check(t)
+}
+
+// victim joins from a process of its own, which is killed after a while.
+func (s *soak) victim(ctx context.Context, t *testing.T) {
+	t.Helper()
+	c := enter(s.ring, func(secrets []string) *child { return startChild(t, childTalks, secrets...) })
+	for _, r := range s.all {
+		fmt.Fprintln(c.in, r.m.Self())
+	}
+	stay(ctx)
+	s.ring.leave(c)
+	c.kill()
+	c.check(t)
+}
+
+// checkRefused fails the test if a node gets in by a secret that was replaced.
+func (s *soak) checkRefused(t *testing.T, old string) {
+	t.Helper()
+	m, err := mesh.Listen(config(old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), talkTime)
+	defer cancel()
+	for _, r := range s.all {
+		if err := m.Connect(ctx, r.m.Self()); !errors.Is(err, mesh.ErrProof) {
+			t.Errorf("%s is connected with a secret that was replaced: %v", r.m.Self(), err)
+		}
 	}
 }
 
@@ -199,13 +213,13 @@ func (f footprint) String() string {
 
 // rest waits until only the residents are linked, each has the others' metadata, and
 // so many goroutines are left at most.
-func rest(t *testing.T, all []*resident, most int) (now footprint) {
+func (s *soak) rest(t *testing.T, most int) (now footprint) {
 	t.Helper()
 	late := time.After(patience)
 	for {
-		alone := !slices.ContainsFunc(all, func(r *resident) bool { return !r.linkedWith(r.others) })
-		told := !slices.ContainsFunc(all, func(r *resident) bool {
-			return slices.ContainsFunc(all, func(o *resident) bool { return o != r && !r.seenBy(o) })
+		alone := !slices.ContainsFunc(s.all, func(r *resident) bool { return !r.linkedWith(r.others) })
+		told := !slices.ContainsFunc(s.all, func(r *resident) bool {
+			return slices.ContainsFunc(s.all, func(o *resident) bool { return o != r && !r.seenBy(o) })
 		})
 		now.goroutines = runtime.NumGoroutine()
 		if alone && told && now.goroutines <= most {

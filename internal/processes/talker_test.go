@@ -3,6 +3,7 @@ package processes_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -40,12 +41,25 @@ type talker struct {
 	stop  context.CancelFunc
 	close func()
 
+	id   uint64
+	said atomic.Uint64 // what it has begun to say so far
+
+	mu    sync.Mutex
+	heard map[voice]uint64 // the latest number of each
+
 	done    [kinds]atomic.Int64 // what went well, by kind
 	givenUp atomic.Int64        // huge messages that were not done in their time
 	bad     chan error          // what may not be
 }
 
-// A talk is one kind of what is said to a node.
+// A voice is who says what.
+type voice struct {
+	id      uint64
+	subject string
+}
+
+// A talk is one kind of what is said to a node. One goroutine says it, so that its
+// subject, which no other has, comes in order.
 type talk struct {
 	name  string
 	pause time.Duration
@@ -57,13 +71,13 @@ const kinds = 7
 func (t *talker) talks() [kinds]talk {
 	return [...]talk{
 		{"messages", usualPause, func(ctx context.Context, n transport.Node) error {
-			return t.m.Send(ctx, n, "small", pattern(smallData))
+			return t.m.Send(ctx, n, "small", t.words(smallData))
 		}},
 		{"large messages", usualPause, func(ctx context.Context, n transport.Node) error {
-			return t.m.Send(ctx, n, "large", pattern(largeData))
+			return t.m.Send(ctx, n, "large", t.words(largeData))
 		}},
 		{"broadcasts", usualPause, func(ctx context.Context, _ transport.Node) error {
-			return t.m.Broadcast(ctx, "small", pattern(smallData))
+			return t.m.Broadcast(ctx, "cast", t.words(smallData))
 		}},
 		{"requests", usualPause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, smallData) }},
 		{"large requests", usualPause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, largeData) }},
@@ -72,39 +86,70 @@ func (t *talker) talks() [kinds]talk {
 	}
 }
 
-// patternPeriod is after how many bytes a pattern repeats.
-const patternPeriod = 256
+const (
+	// wordsHead is the speaker and the number with which words begin.
+	wordsHead = 16
+	// patternPeriod is after how many bytes the rest repeats.
+	patternPeriod = 256
+)
 
-// pattern is data of which it can be seen that they came through whole.
-func pattern(n int) []byte {
-	b := make([]byte, n)
+// words are data of which it can be seen that they came through whole, from whom,
+// and what that one has said before.
+func (t *talker) words(n int) []byte {
+	period := make([]byte, patternPeriod)
 	first := byte(rand.Uint32())
-	for i := range b {
-		b[i] = first + byte(i)
+	for i := range period {
+		period[i] = first + byte(i)
 	}
-	return b
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, n+patternPeriod), t.id)
+	b = binary.BigEndian.AppendUint64(b, t.said.Add(1))
+	for len(b) < n {
+		b = append(b, period...)
+	}
+	return b[:n]
 }
 
-func isPattern(b []byte) bool {
-	for i := range b {
-		if b[i] != b[0]+byte(i) {
-			return false
+var errHarm = errors.New("it has come to harm")
+
+// hear takes words to a subject, which have to be whole, and to come once and in
+// order.
+func (t *talker) hear(subject string, b []byte) error {
+	if len(b) < wordsHead {
+		return errHarm
+	}
+	pattern := b[wordsHead:]
+	for i := range pattern[:min(len(pattern), patternPeriod)] {
+		if pattern[i] != pattern[0]+byte(i) {
+			return errHarm
 		}
 	}
-	return true
+	if n := len(pattern) - patternPeriod; n > 0 && !bytes.Equal(pattern[:n], pattern[patternPeriod:]) {
+		return errHarm
+	}
+	from, number := voice{binary.BigEndian.Uint64(b), subject}, binary.BigEndian.Uint64(b[8:])
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := t.heard[from]
+	t.heard[from] = number
+	if number <= last {
+		return fmt.Errorf("number %d comes after number %d", number, last)
+	}
+	return nil
 }
 
 // newTalker has a mesh answer whatever others say.
 func newTalker(m *mesh.Mesh) (*talker, error) {
-	t := &talker{m: m, bad: make(chan error, 1)}
+	t := &talker{m: m, id: rand.Uint64(), heard: map[voice]uint64{}, bad: make(chan error, 1)}
 	take := func(_ context.Context, msg mesh.Message) {
-		if !isPattern(msg.Data) {
-			t.blame(fmt.Errorf("a message of %d bytes from %s has come to harm", len(msg.Data), msg.From))
+		if err := t.hear(msg.Subject, msg.Data); err != nil {
+			t.blame(fmt.Errorf("a message of %d bytes to %s from %s: %w", len(msg.Data), msg.Subject, msg.From, err))
 		}
 	}
 	services, err := m.ListenService("echo")
-	err = errors.Join(err, m.Handle("small", take), m.Handle("large", take),
-		m.Respond("echo", func(_ context.Context, msg mesh.Message) ([]byte, error) { return msg.Data, nil }))
+	for _, subject := range []string{"small", "large", "cast", "huge"} {
+		err = errors.Join(err, m.Handle(subject, take))
+	}
+	err = errors.Join(err, m.Respond("echo", func(_ context.Context, msg mesh.Message) ([]byte, error) { return msg.Data, nil }))
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +212,7 @@ func (t *talker) say(ctx context.Context, talk talk, done *atomic.Int64) {
 	switch {
 	case err == nil:
 		done.Add(1)
-	case errors.Is(err, errHarm), errors.Is(err, errLate):
+	case errors.Is(err, errOther), errors.Is(err, errLate):
 		t.blame(fmt.Errorf("%s to %s: %w", talk.name, n, err))
 	case errors.Is(err, context.DeadlineExceeded): // of a huge message; others end with errLate
 		t.givenUp.Add(1)
@@ -175,15 +220,15 @@ func (t *talker) say(ctx context.Context, talk talk, done *atomic.Int64) {
 }
 
 var (
-	errHarm = errors.New("what came back isn't what was said")
-	errLate = fmt.Errorf("not done in %s", talkTime)
+	errOther = errors.New("what came back isn't what was said")
+	errLate  = fmt.Errorf("not done in %s", talkTime)
 )
 
 func (t *talker) request(ctx context.Context, n transport.Node, size int) error {
-	data := pattern(size)
+	data := t.words(size)
 	reply, err := t.m.Request(ctx, n, "echo", data)
 	if err == nil && !bytes.Equal(reply, data) {
-		return errHarm
+		return errOther
 	}
 	return err
 }
@@ -196,7 +241,7 @@ func (t *talker) huge(ctx context.Context, n transport.Node) error {
 		ctx, cancel = context.WithTimeout(ctx, rand.N(hasty))
 		defer cancel()
 	}
-	return t.m.Send(ctx, n, "large", bytes.Repeat(pattern(patternPeriod), hugeData/patternPeriod))
+	return t.m.Send(ctx, n, "huge", t.words(hugeData))
 }
 
 // stream opens one, and has it echo something.
@@ -207,7 +252,7 @@ func (t *talker) stream(ctx context.Context, n transport.Node) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	data := pattern(4 * smallData)
+	data := t.words(4 * smallData)
 	if _, err = conn.Write(data); err != nil {
 		return err
 	}
@@ -219,10 +264,13 @@ func (t *talker) stream(ctx context.Context, n transport.Node) error {
 		return err
 	}
 	if !bytes.Equal(back, data) {
-		return errHarm
+		return errOther
 	}
 	return nil
 }
+
+// setSecrets has the mesh prove others.
+func (t *talker) setSecrets(secrets []string) error { return t.m.SetSecrets(secrets) }
 
 // blame keeps the first of what may not be.
 func (t *talker) blame(err error) {
@@ -250,4 +298,48 @@ func (t *talker) linkedWith(nodes []transport.Node) bool {
 	}
 	slices.Sort(linked)
 	return slices.Equal(linked, nodes)
+}
+
+// TestWhatATalkerBlames: words that came to harm, twice or out of order.
+func TestWhatATalkerBlames(t *testing.T) {
+	var ann, bob talker
+	ann.id, bob.id = 1, 2
+	one, two, large := ann.words(smallData), ann.words(smallData), ann.words(largeData)
+	harmed, torn := bytes.Clone(large), bytes.Clone(one)
+	harmed[largeData-1]++
+	torn[wordsHead+1]++
+	type said struct {
+		subject string
+		words   []byte
+	}
+	tests := []struct {
+		name string
+		said []said
+		bad  bool // the last of them
+	}{
+		{"in order", []said{{"small", one}, {"small", two}, {"small", large}}, false},
+		{"with one missing", []said{{"small", one}, {"small", large}}, false},
+		{"in order by subject", []said{{"small", two}, {"large", one}}, false},
+		{"in order by speaker", []said{{"small", two}, {"small", bob.words(smallData)}}, false},
+		{"twice", []said{{"small", one}, {"small", one}}, true},
+		{"out of order", []said{{"small", two}, {"small", one}}, true},
+		{"harmed at the end", []said{{"small", harmed}}, true},
+		{"harmed at the beginning", []said{{"small", torn}}, true},
+		{"too short", []said{{"small", one[:wordsHead-1]}}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			listener := talker{heard: map[voice]uint64{}}
+			var err error
+			for _, s := range tt.said {
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = listener.hear(s.subject, s.words)
+			}
+			if (err != nil) != tt.bad {
+				t.Errorf("%v; want an error: %t", err, tt.bad)
+			}
+		})
+	}
 }
