@@ -95,13 +95,24 @@ func (r *resident) shun(ctx context.Context, o *resident) error {
 	stay(ctx)
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), talkTime)
 	defer cancel()
-	if err := o.m.Connect(again, r.m.Self()); !errors.Is(err, transport.ErrUnwanted) {
+	if err := o.m.Connect(again, r.m.Self()); !errors.Is(err, transport.ErrUnwanted) && !errors.Is(err, mesh.ErrProof) { // or the secrets have changed
 		return fmt.Errorf("%s connects %s, which has disconnected it: %w", o.m.Self(), r.m.Self(), err)
 	}
 	if r.sees(o) || o.sees(r) {
 		return fmt.Errorf("%s and %s are linked, though the first has disconnected the other", r.m.Self(), o.m.Self())
 	}
-	return errors.Join(r.m.Connect(again, o.m.Self()), o.m.Connect(again, r.m.Self()))
+	return errors.Join(r.insist(again, o), o.insist(again, r))
+}
+
+// insist connects another, and tries again as a supervisor does: a handshake that a
+// change of the secrets overtakes fails.
+func (r *resident) insist(ctx context.Context, o *resident) error {
+	for {
+		err := r.m.Connect(ctx, o.m.Self())
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 func (r *resident) awaitParted(o *resident) error {

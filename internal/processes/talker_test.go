@@ -25,10 +25,10 @@ const (
 	hugeData  = 4 << 20 // in many parts, and given up at times
 	// talkTime is how long one thing that is said may take, before it counts as
 	// lost.
-	talkTime = 20 * time.Second
-	// usualPause and hugePause are the longest between two of a kind, in which
-	// others get to speak.
+	talkTime = 30 * time.Second
+	// The longest between two of a kind, in which others get to speak.
 	usualPause = 2 * time.Millisecond
+	largePause = 50 * time.Millisecond
 	hugePause  = 400 * time.Millisecond
 	// hasty is how long every second huge message has at most.
 	hasty = 10 * time.Millisecond
@@ -73,14 +73,14 @@ func (t *talker) talks() [kinds]talk {
 		{"messages", usualPause, func(ctx context.Context, n transport.Node) error {
 			return t.m.Send(ctx, n, "small", t.words(smallData))
 		}},
-		{"large messages", usualPause, func(ctx context.Context, n transport.Node) error {
+		{"large messages", largePause, func(ctx context.Context, n transport.Node) error {
 			return t.m.Send(ctx, n, "large", t.words(largeData))
 		}},
 		{"broadcasts", usualPause, func(ctx context.Context, _ transport.Node) error {
 			return t.m.Broadcast(ctx, "cast", t.words(smallData))
 		}},
 		{"requests", usualPause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, smallData) }},
-		{"large requests", usualPause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, largeData) }},
+		{"large requests", largePause, func(ctx context.Context, n transport.Node) error { return t.request(ctx, n, largeData) }},
 		{"streams", usualPause, t.stream},
 		{"huge messages", hugePause, t.huge},
 	}
