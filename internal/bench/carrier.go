@@ -74,14 +74,23 @@ type meshCarrier struct {
 	answer sender // is send; as a value of its own, it would be allocated each time
 	other  transport.Node
 	met    sync.Once
-	downs  atomic.Int64
+	pings  atomic.Int64 // that were answered
+	downs  atomic.Int64 // links that have ended
 }
 
 // Heartbeats of links that talk: shorter than what they talk for, so that one
 // that is missed is seen.
+//
+// While bytes come, whatever they are, no ping goes out, so a heartbeat is missed
+// when nothing at all has come for talkHeartbeat on a link whose other end always
+// has something to say. The link is pinged then: if that is answered, its RTT
+// changes, and if nothing comes until talkDownAfter, it is given up.
 const (
 	talkHeartbeat = 250 * time.Millisecond
 	talkDownAfter = 2 * talkHeartbeat // as by default
+	// looks is how often in a heartbeat the RTT is looked at: less than two pings
+	// fall between two looks.
+	looks = 5
 )
 
 // unbounded is for queues that would drop what the peers' don't.
@@ -121,11 +130,26 @@ func dialMesh(ctx context.Context, addr string, got receiver) (carrier, error) {
 	return c, c.mesh.Connect(ctx, transport.Node(addr))
 }
 
-// watch counts the links that end.
+// watch counts the pings that are answered, and the links that end.
 func (c *meshCarrier) watch(events <-chan mesh.Event) {
-	for e := range events {
-		if _, ok := e.(mesh.PeerDown); ok {
-			c.downs.Add(1)
+	look := time.NewTicker(talkHeartbeat / looks)
+	defer look.Stop()
+	for rtt := time.Duration(0); ; {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			if _, down := e.(mesh.PeerDown); down {
+				c.downs.Add(1)
+			}
+		case <-look.C:
+			for _, p := range c.mesh.Peers() { // one, or none yet
+				if rtt != 0 && p.RTT != rtt { // the first is of the handshake
+					c.pings.Add(1)
+				}
+				rtt = p.RTT
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ const largeSize = 16 * mib
 type mixed struct {
 	p50, p99 float64 // seconds
 	flow     float64 // bytes a second of large messages, both ways together
+	missed   float64 // heartbeats
 	downs    float64 // links that were given up
 }
 
@@ -28,6 +29,7 @@ func mixedCase(d time.Duration) benchCase {
 		{metric{"p99", unitSeconds, kindYamux, goal{}}, p99},
 		{metric{"large bytes", unitFlow, kindGRPC, goal{}}, flow},
 		{metric{"large bytes", unitFlow, kindYamux, goal{}}, flow},
+		{metric{"heartbeats missed", unitCount, "", atMost(0)}, func(m mixed) float64 { return m.missed }},
 		{metric{"links given up", unitCount, "", atMost(0)}, func(m mixed) float64 { return m.downs }},
 	}
 	return besideCase("request of 64 B beside 16 MiB both ways", all,
@@ -57,10 +59,23 @@ func measureMixed(ctx context.Context, kind string, d time.Duration) (mixed, err
 		return mixed{}, err
 	}
 	after, err := p.usage()
+	if err != nil {
+		return mixed{}, err
+	}
 	m := mixed{p50: quantile(took, 0.5).Seconds(), p99: quantile(took, 0.99).Seconds()}
 	for i := range after {
 		m.flow += float64(after[i].Bytes-before[i].Bytes) / (after[i].At - before[i].At).Seconds()
-		m.downs += float64(after[i].Downs)
 	}
-	return m, err
+	m.missed, m.downs = silences(before, after)
+	return m, nil
+}
+
+// silences are how often one of the processes has heard nothing from the other for
+// a heartbeat, and how often for so long that the link was given up.
+func silences(before, after []Usage) (missed, downs float64) {
+	for i := range after {
+		downs += float64(after[i].Downs) // one before would have ended what is measured
+		missed += float64(after[i].Pings - before[i].Pings)
+	}
+	return missed + downs, downs
 }

@@ -214,6 +214,7 @@ type Usage struct {
 	CPU     time.Duration
 	Mallocs uint64
 	Bytes   int64 // of large messages that have come
+	Pings   int64 // of the mesh's links, that were answered
 	Downs   int64 // of the mesh's links
 }
 
@@ -223,7 +224,7 @@ func (t *Talk) Usage(_ nothing, u *Usage) (err error) {
 	runtime.ReadMemStats(&s)
 	u.Mallocs, u.Bytes = s.Mallocs, t.bytes.Load()
 	if m, ok := t.carrier.(*meshCarrier); ok {
-		u.Downs = m.downs.Load()
+		u.Pings, u.Downs = m.pings.Load(), m.downs.Load()
 	}
 	if u.At, err = monotonic(); err != nil {
 		return err

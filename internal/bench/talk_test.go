@@ -47,6 +47,44 @@ func TestCarriers(t *testing.T) {
 	}
 }
 
+// TestMissedHeartbeats: of two that are silent, each is pinged, and that counts.
+func TestMissedHeartbeats(t *testing.T) {
+	var from, to Talk
+	at := TalkArgs{Kind: kindMesh}
+	must(t, to.Listen(at, &at.Addr))
+	must(t, from.Dial(at, nil))
+	before, after := make([]Usage, 2), make([]Usage, 2)
+	usage := func(u []Usage) {
+		must(t, from.Usage(false, &u[0]))
+		must(t, to.Usage(false, &u[1]))
+	}
+	usage(before)
+	missed := func() float64 { n, _ := silences(before, after); return n }
+	late := time.After(talkWithin)
+	for usage(after); after[0].Pings == 0 || after[1].Pings == 0; usage(after) {
+		select {
+		case <-time.After(talkHeartbeat / looks):
+		case <-late:
+			t.Fatalf("both are silent, and %g heartbeats are missed", missed())
+		}
+	}
+	pinged := missed()
+	after[1].Downs++ // a link that is given up was silent as well
+	if all, downs := silences(before, after); all != pinged+1 || pinged < 2 || downs != 1 {
+		t.Errorf("%g heartbeats are missed, then %g, and %g links given up: %+v", pinged, all, downs, after)
+	}
+}
+
+// TestRequestsBesideLargeMessages has two processes talk for a moment, in which no
+// large message has to be complete.
+func TestRequestsBesideLargeMessages(t *testing.T) {
+	m, err := measureMixed(t.Context(), kindMesh, 100*time.Millisecond)
+	must(t, err)
+	if m.p50 <= 0 || m.p99 < m.p50 || m.missed < m.downs {
+		t.Errorf("%+v", m)
+	}
+}
+
 // TestStreams has all bytes come that are written.
 func TestStreams(t *testing.T) {
 	for _, kind := range []string{kindMesh, kindBare, kindYamux} {
