@@ -5,6 +5,7 @@ package processes_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -45,12 +46,14 @@ func scaled(d time.Duration) time.Duration {
 }
 
 // childEnv makes the test binary a node: it says its address, reads those of
-// the others, links with them, and says what its peers do. If its value is
-// childTalks, it talks with them as well, and says what may not be; else that is the
-// heartbeat. What it reads after "secrets" is its secrets from then on.
+// the others, links with them, and says what its peers do. What it reads after
+// "secrets" is its secrets from then on. Its value is what it does besides, and,
+// after a space, its heartbeat if that isn't the default.
 const (
 	childEnv   = "PROCESSES_TEST_CHILD"
-	childTalks = "talks"
+	childIdles = "idles" // but for what it is sent
+	childPours = "pours" // bulk to every peer
+	childTalks = "talks" // in all ways, and says what may not be
 
 	secretsEnv = "PROCESSES_TEST_SECRETS" // separated as secrets that are read
 	secretsSep = ","
@@ -58,21 +61,17 @@ const (
 
 // runChild reports whether this process is a child, which has ended then.
 func runChild() bool {
-	how := os.Getenv(childEnv)
+	how, beat, _ := strings.Cut(os.Getenv(childEnv), " ")
 	if how == "" {
 		return false
 	}
 	cfg := config(strings.Split(os.Getenv(secretsEnv), secretsSep)...)
-	if d, err := time.ParseDuration(how); err == nil {
-		cfg.Heartbeat, cfg.DownAfter = d, 2*d // as by default
+	if d, err := time.ParseDuration(beat); err == nil {
+		setHeartbeat(&cfg, d)
 	}
 	m, err := mesh.Listen(cfg)
-	if err == nil && how == childTalks {
-		var t *talker
-		if t, err = newTalker(m); err == nil {
-			go t.confess()
-			t.talk()
-		}
+	if err == nil {
+		err = behave(m, how)
 	}
 	if err != nil {
 		fmt.Println("error", err)
@@ -105,6 +104,49 @@ func runChild() bool {
 	return true
 }
 
+// behave has a child do what childEnv says.
+func behave(m *mesh.Mesh, how string) error {
+	switch how {
+	case childTalks:
+		t, err := newTalker(m)
+		if err != nil {
+			return err
+		}
+		go t.confess()
+		t.talk()
+		return nil
+	case childPours:
+		go func() {
+			for e := range m.Events(context.Background()) {
+				if up, ok := e.(mesh.PeerUp); ok {
+					go pour(m, up.Peer.Node)
+				}
+			}
+		}()
+	}
+	return takeBulk(m, func() {})
+}
+
+// bulkSize is the largest that a message may be.
+const bulkSize = 16 << 20
+
+// pour sends bulk to a node until it is gone.
+func pour(m *mesh.Mesh, n transport.Node) error {
+	data := make([]byte, bulkSize)
+	for {
+		if err := m.Send(context.Background(), n, "bulk", data); err != nil {
+			return err
+		}
+	}
+}
+
+// takeBulk has a node call came for each message of bulk, and echo requests.
+func takeBulk(m *mesh.Mesh, came func()) error {
+	return errors.Join(
+		m.Handle("bulk", func(context.Context, mesh.Message) { came() }),
+		m.Respond("echo", func(_ context.Context, msg mesh.Message) ([]byte, error) { return msg.Data, nil }))
+}
+
 // confess prints what may not be, as long as the process lives.
 func (t *talker) confess() {
 	for err := range t.bad {
@@ -121,6 +163,9 @@ func config(secrets ...string) mesh.Config {
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
+
+// setHeartbeat keeps the ratio that is the default.
+func setHeartbeat(cfg *mesh.Config, d time.Duration) { cfg.Heartbeat, cfg.DownAfter = d, 2*d }
 
 // A child is a node in a process of its own.
 type child struct {

@@ -29,7 +29,7 @@ func TestFrozenNode(t *testing.T) {
 	const n = 20
 	children := make([]*child, n)
 	for i := range children {
-		children[i] = startChild(t, scaled(heartbeat).String(), theSecret)
+		children[i] = startChild(t, childIdles+" "+scaled(heartbeat).String(), theSecret)
 	}
 	for _, c := range children {
 		for _, o := range children {
