@@ -77,7 +77,7 @@ func (c *chat) leave(ctx context.Context, room string) error {
 	delete(c.rooms, room)
 	c.mu.Unlock()
 	if !joined {
-		return fmt.Errorf("this isn't a room that you are in: %q", room)
+		return fmt.Errorf("you aren't in the room %.70q", room)
 	}
 	if err := c.topics.unsubscribe(room); err != nil {
 		return err
@@ -131,12 +131,12 @@ func (c *chat) hear(ctx context.Context, room string, from cluster.Node, data []
 	switch {
 	case !joined:
 	case now && !known:
-		c.show(fmt.Sprintf("[%s] * %s is here", room, called(from)))
+		c.show(fmt.Sprintf("[%s] * %s is here", room, c.called(from)))
 		c.tellHere(ctx, from, room) // it may have come later than this node
 	case known && !now:
-		c.show(fmt.Sprintf("[%s] * %s has left", room, called(from)))
+		c.show(fmt.Sprintf("[%s] * %s has left", room, c.called(from)))
 	case what.Kind == kindSay:
-		c.show(fmt.Sprintf("[%s] %s: %s", room, called(from), printable(what.Text)))
+		c.show(fmt.Sprintf("[%s] %s: %s", room, c.called(from), printable(what.Text)))
 	}
 }
 
@@ -182,7 +182,7 @@ func (c *chat) lose(n cluster.Node) {
 	c.mu.Unlock()
 	slices.Sort(from)
 	for _, room := range from {
-		c.show(fmt.Sprintf("[%s] * %s is gone", room, called(n)))
+		c.show(fmt.Sprintf("[%s] * %s is gone", room, c.called(n)))
 	}
 }
 
@@ -199,18 +199,20 @@ func (c *chat) who(room string) []string {
 	defer c.mu.Unlock()
 	var names []string
 	for n := range c.rooms[room] {
-		names = append(names, called(n))
+		names = append(names, c.called(n))
 	}
 	slices.Sort(names)
 	return names
 }
 
-// called is the name that a person has chosen.
-func called(n cluster.Node) string {
-	if name := n.Name(); name != "" {
-		return name
+// called is the name that a person has chosen, and their address with it if
+// somebody else has chosen the same.
+func (c *chat) called(n cluster.Node) string {
+	same := func(o cluster.Node) bool { return o != n && o.Name() == n.Name() }
+	if n.Name() == "" || same(c.mesh.Self()) || slices.ContainsFunc(c.mesh.Peers(), func(p mesh.Peer) bool { return same(p.Node) }) {
+		return string(n)
 	}
-	return string(n)
+	return n.Name()
 }
 
 // printable takes out what a terminal would obey.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
@@ -117,10 +118,18 @@ func TestCommands(t *testing.T) {
 		{"the room of the next line", "/join rust\n/who\n", "[rust] * in this room: you\n"},
 		{"back to another room", "/join rust\n/leave\n/who\n", "[go] * in this room: you\n"},
 		{"a bad room", "/join a]\n/who\n", "error: the room \"a]\": want a name of 1 to 64 bytes, without spaces and ]\n[go]"},
-		{"no room", "/leave\nhello\n/leave\n", "error: you are in no room; /join one\nerror: this isn't a room that you are in: \"\"\n"},
-		{"no command", "/jump\n", "error: \"/jump\" isn't a command; a line goes to the room"},
-		{"an empty line", "\n/who\n", "/quit\n[go] * in this room"},
-		{"nothing after quit", "/quit\n/jump\n", "/who, /quit\n"},
+		{"no room", "/leave\nhello\n/leave\n/who\n", strings.Repeat("error: you are in no room; /join one\n", 3)},
+		{"another room is left", "/join rust\n/leave go\n/who\n/leave\n/who\n", "[rust] * in this room: you\nerror: you are in no room"},
+		{"a room that one isn't in", "/leave rust\n/who\n", "error: you aren't in the room \"rust\"\n[go] * in this room"},
+		{"no command", "/jump\n", "error: \"/jump\" isn't understood; /join ROOM, /leave [ROOM], /who"},
+		{"not its arguments", "/join\n", "error: \"/join\" isn't understood; /join ROOM"},
+		{"help", "/help\n/jump\n", "/quit\n/join ROOM, /leave [ROOM], /who, /help, /quit\nerror"},
+		{"spaces around", "  /who \n", "[go] * in this room: you\n"},
+		{"an empty line", "\n \n/who\n", "/quit\n[go] * in this room"},
+		{"alone", "is anybody there?\n", "[go] * nobody else is in this room\n"},
+		{"a long line", strings.Repeat("ü", 50_000) + "\n/who\n", "nobody else is in this room\n[go] * in this room: you\n"},
+		{"spaces after quit", "/quit \n/jump\n", "/help, /quit\n"},
+		{"nothing after quit", "/quit\n/jump\n", "/help, /quit\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,10 +137,85 @@ func TestCommands(t *testing.T) {
 			if !strings.Contains(out, tt.want) {
 				t.Errorf("%q is missing:\n%s", tt.want, out)
 			}
-			if tt.name == "nothing after quit" && strings.Contains(out, "jump") {
+			if strings.HasSuffix(tt.name, "after quit") && strings.Contains(out, "jump") {
 				t.Errorf("it goes on after /quit:\n%s", out)
 			}
 		})
+	}
+}
+
+// Two who are called the same are told apart by their addresses.
+func TestNamesake(t *testing.T) {
+	meshes := testMeshes(t, "ann", "bob", "bob")
+	ann, annHears := testChat(t, meshes[0])
+	bob, _ := testChat(t, meshes[1])
+	namesake, namesakeHears := testChat(t, meshes[2])
+	for _, c := range []*chat{ann, bob, namesake} {
+		if err := c.join(t.Context(), "go"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := string(meshes[1].Self()), string(meshes[2].Self())
+	annHears.await(t, "[go] * "+first+" is here", "[go] * "+second+" is here")
+	namesakeHears.await(t, "[go] * "+first+" is here", "[go] * ann is here")
+	if got, want := ann.who("go"), []string{first, second}; !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		t.Errorf("in go are %q; want %q", got, want)
+	}
+	if err := meshes[2].Close(); err != nil {
+		t.Fatal(err)
+	}
+	annHears.await(t, "[go] * "+second+" is gone")
+	if err := bob.say(t.Context(), "go", "only me"); err != nil {
+		t.Fatal(err)
+	}
+	annHears.await(t, "[go] bob: only me")
+}
+
+// What is shown goes into a journal, a line at a time.
+func (j *journal) Write(line []byte) (int, error) {
+	j.add(strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// Two that find each other and have different secrets say so, once.
+func TestAnotherSecret(t *testing.T) {
+	dir := t.TempDir()
+	var chats sync.WaitGroup
+	start := func(name string) *journal {
+		j := newJournal()
+		typed, typist := io.Pipe()
+		chats.Go(func() {
+			if err := talk(t.Context(), settings{name: name, rooms: []string{"go"}, dir: dir}, plainConsole(typed, j)); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Cleanup(chats.Wait)
+		t.Cleanup(func() { _ = typist.Close() })
+		j.awaitLine(t, "you are in go; a line goes to go; /join ROOM")
+		return j
+	}
+	ann := start("ann")
+	if err := os.Remove(dir + "/secret"); err != nil {
+		t.Fatal(err)
+	}
+	bob := start("bob")
+	ann.awaitLine(t, "error: bob@127.0.0.1:")
+	bob.awaitLine(t, "error: ann@127.0.0.1:")
+	if told := bob.all(); !strings.Contains(told[len(told)-1], " has another secret than you") {
+		t.Errorf("bob is shown %q", told)
+	}
+}
+
+// awaitLine waits for one that begins so.
+func (j *journal) awaitLine(t *testing.T, prefix string) {
+	t.Helper()
+	late := time.After(patience)
+	for !slices.ContainsFunc(j.all(), func(l string) bool { return strings.HasPrefix(l, prefix) }) {
+		select {
+		case <-j.changed:
+		case <-late:
+			t.Fatalf("shown is %q; want %q", j.all(), prefix)
+		}
 	}
 }
 
@@ -203,6 +287,13 @@ func TestOneSecret(t *testing.T) {
 		if s := <-secrets; s != first || len(s) < 32 {
 			t.Errorf("the secrets are %q and %q", first, s)
 		}
+	}
+	path := dir + "/secret"
+	if err := os.Truncate(path, minSecret-1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sharedSecret(dir); err == nil || !strings.Contains(err.Error(), path+" has 15 bytes") {
+		t.Errorf("a secret that is too short: %v", err)
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 1 {

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/term"
 )
 
+// maxLine is how many bytes one line may have that doesn't come from a terminal.
+const maxLine = 1 << 20
+
 // A console shows lines and reads some: in a terminal, what is being typed stays
 // below what comes in meanwhile; elsewhere both are plain. Its methods may be
 // called from any goroutine.
@@ -41,6 +44,7 @@ func openConsole(in, out *os.File) (*console, error) {
 
 func plainConsole(in io.Reader, out io.Writer) *console {
 	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxLine)
 	return &console{
 		readLine: func() (string, error) {
 			if lines.Scan() {

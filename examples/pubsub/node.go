@@ -16,7 +16,7 @@ import (
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
-const help = "a line goes to the room; /join ROOM, /leave, /who, /quit"
+const help = "/join ROOM, /leave [ROOM], /who, /help, /quit"
 
 // Settings are what one who chats is started with.
 type settings struct {
@@ -51,11 +51,25 @@ func talk(ctx context.Context, s settings, at *console) error {
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() { c.watch(ctx) })
+	watching.Go(func() { complain(sup.Events(ctx), at.show) })
 	err = c.converse(ctx, s.rooms[0], at)
 	stop()
 	err = errors.Join(err, sup.Wait(), m.Close())
 	watching.Wait()
 	return err
+}
+
+// complain shows, once each, whom this chat finds and yet can't hear: those that were
+// started with another secret. Whoever can't be reached has just left.
+func complain(events <-chan cluster.Event, show func(line string)) {
+	told := map[cluster.Node]bool{}
+	for e := range events {
+		failed, ok := e.(cluster.ConnectFailed)
+		if ok && errors.Is(failed.Err, mesh.ErrProof) && !told[failed.Node] {
+			told[failed.Node] = true
+			show(fmt.Sprintf("error: %s has another secret than you, so you don't hear each other; whoever came first has to start again", failed.Node))
+		}
+	}
 }
 
 func (c *chat) joinAll(ctx context.Context, rooms []string) error {
@@ -87,7 +101,7 @@ func (c *chat) converse(ctx context.Context, room string, at *console) error {
 			}
 		}
 	}()
-	at.show("you are in " + room + "; " + help)
+	at.show(fmt.Sprintf("you are in %s; a line goes to %s; %s", strings.Join(c.joined(), " and "), room, help))
 	for {
 		prompts <- room + "> "
 		var l typed
@@ -97,7 +111,7 @@ func (c *chat) converse(ctx context.Context, room string, at *console) error {
 			return nil
 		}
 		switch {
-		case errors.Is(l.err, io.EOF), l.line == "/quit":
+		case errors.Is(l.err, io.EOF), strings.TrimSpace(l.line) == "/quit":
 			return nil
 		case l.err != nil:
 			return fmt.Errorf("reading what is typed: %w", l.err)
@@ -109,34 +123,49 @@ func (c *chat) converse(ctx context.Context, room string, at *console) error {
 	}
 }
 
-// do is one line that was typed in a room. It returns the room of the next.
-func (c *chat) do(ctx context.Context, room, line string, at *console) (string, error) {
+var errNoRoom = errors.New("you are in no room; /join one")
+
+// do is one line that was typed in a room, which is empty if they are in none. It
+// returns the room of the next.
+func (c *chat) do(ctx context.Context, room, line string, at *console) (next string, err error) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
 		return room, nil
 	}
 	command := fmt.Sprintf("%s %d", words[0], len(words)-1)
 	switch {
-	case !strings.HasPrefix(line, "/"):
-		if room == "" {
-			return room, errors.New("you are in no room; /join one")
-		}
-		return room, c.say(ctx, room, line)
 	case command == "/join 1":
 		if err := c.join(ctx, words[1]); err != nil {
 			return room, err
 		}
 		return words[1], nil
+	case command == "/leave 1":
+		return c.leaveFor(ctx, words[1], room)
+	case command == "/help 0":
+		at.show(help)
+		return room, nil
+	case strings.HasPrefix(words[0], "/") && command != "/leave 0" && command != "/who 0":
+		return room, fmt.Errorf("%q isn't understood; %s", line, help)
+	case room == "":
+		return room, errNoRoom
 	case command == "/leave 0":
-		err := c.leave(ctx, room)
-		rest := c.joined()
-		if !slices.Contains(rest, room) {
-			room = strings.Join(rest[:min(1, len(rest))], "")
-		}
-		return room, err
+		return c.leaveFor(ctx, room, room)
 	case command == "/who 0":
 		at.show(fmt.Sprintf("[%s] * in this room: %s", room, strings.Join(append([]string{"you"}, c.who(room)...), ", ")))
 		return room, nil
 	}
-	return room, fmt.Errorf("%q isn't a command; %s", line, help)
+	if len(c.who(room)) == 0 {
+		at.show(fmt.Sprintf("[%s] * nobody else is in this room", room))
+	}
+	return room, c.say(ctx, room, line)
+}
+
+// leaveFor leaves a room. It returns which is next for who was in the last one.
+func (c *chat) leaveFor(ctx context.Context, room, last string) (next string, err error) {
+	err = c.leave(ctx, room)
+	rest := c.joined()
+	if !slices.Contains(rest, last) {
+		last = strings.Join(rest[:min(1, len(rest))], "")
+	}
+	return last, err
 }

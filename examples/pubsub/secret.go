@@ -2,12 +2,16 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
+
+// minSecret is how many bytes the mesh wants of a secret.
+const minSecret = 16
 
 // sharedSecret returns the secret of the chats in a folder of the user's, which the
 // first of them makes. Programs of several machines would be given one, as by the
@@ -18,13 +22,15 @@ func sharedSecret(dir string) (string, error) {
 	}
 	path := filepath.Join(dir, "secret")
 	secret, err := os.ReadFile(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return string(secret), err
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := offer(path, mesh.NewSecret()); err != nil {
+			return "", err
+		}
+		secret, err = os.ReadFile(path)
 	}
-	if err := offer(path, mesh.NewSecret()); err != nil {
-		return "", err
+	if err == nil && len(secret) < minSecret {
+		err = fmt.Errorf("the secret in %s has %d bytes; want at least %d: delete it, and the next chat makes another", path, len(secret), minSecret)
 	}
-	secret, err = os.ReadFile(path)
 	return string(secret), err
 }
 
