@@ -96,7 +96,7 @@ func (r *resident) shun(ctx context.Context, o *resident) error {
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), talkTime)
 	defer cancel()
 	if err := o.m.Connect(again, r.m.Self()); !errors.Is(err, transport.ErrUnwanted) && !errors.Is(err, mesh.ErrProof) { // or the secrets have changed
-		return fmt.Errorf("%s connects %s, which has disconnected it: %w", o.m.Self(), r.m.Self(), err)
+		return fmt.Errorf("%s isn't refused by %s, which has disconnected it: %s", o.m.Self(), r.m.Self(), fmt.Sprint(err))
 	}
 	if r.sees(o) || o.sees(r) {
 		return fmt.Errorf("%s and %s are linked, though the first has disconnected the other", r.m.Self(), o.m.Self())
