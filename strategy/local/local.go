@@ -8,12 +8,13 @@
 //
 // # The registry
 //
-// A folder is the registry: one for each user and cluster, with one file for
-// each Run, which holds the node as the transport names it and is locked by the
-// process. The operating system frees the lock when that ends, be it by a crash
-// or SIGKILL, and whoever sees a free lock sweeps the file. If nobody is there to
-// see it, the next to come does. What isn't a regular file is ignored. A
-// transport that doesn't know its own node discovers others without being found.
+// A folder is the registry: one for each user and cluster, or with
+// [Strategy.Dir] for each cluster in that. It has one file for each Run, which
+// holds the node as the transport names it and is locked by the process. The
+// operating system frees the lock when that ends, be it by a crash or SIGKILL, and
+// whoever sees a free lock sweeps the file. If nobody is there to see it, the next
+// to come does. What isn't a regular file is ignored. A transport that doesn't know
+// its own node discovers others without being found.
 //
 // A node that registers is found at once, since the folder is watched. That a
 // lock is free is not notified, so that the locks are tried, every
@@ -21,8 +22,8 @@
 //
 // The folder must belong to the user, with nothing allowed to others (mode
 // 0700): it is refused otherwise, and if it is a symbolic link. On Windows, where
-// no mode tells that, it is the user's own folder for temporary files. It must
-// be on a local disk.
+// neither is checked, it is in the user's own folder for temporary files unless
+// [Strategy.Dir] says otherwise. It must be on a local disk.
 //
 // # What counts
 //
@@ -35,7 +36,10 @@
 //
 // If the node can't be registered (the disk is full, say), that is a failure,
 // which is tried again at every interval, while the others are found as hints.
-// So it is if the folder is removed: all make it again and register again.
+// So it is if the folder is removed: all make it again and register again. Where
+// entries come and go while they are looked at, they are looked at again, so that
+// a node that is restarted, and registers before its predecessor leaves, isn't
+// missing; if they go on with that, it is a failure, too.
 //
 // # Concurrency
 //
@@ -77,11 +81,16 @@ type Strategy struct {
 	// $XDG_RUNTIME_DIR if that is a folder of this user, else that for temporary
 	// files ($TMPDIR, /tmp). Processes that don't have the same environment, such
 	// as one of a terminal and one of cron, need the same Dir.
+	//
+	// A Dir is for one user: of two users who share it with the same Cluster, the
+	// second is refused the registry of the first. On Windows, where Run checks
+	// neither whose it is nor who has access, it must be a folder in which no other
+	// user may write, which C:\Temp, say, isn't.
 	Dir string
 
 	// Interval is how often the locks are tried, and so how long a process that
 	// has gone may go unnoticed. Zero means 250 ms, which costs each of 10
-	// processes some 0.01 % of a core, and each of 100 some 0.04 %; negative is
+	// processes some 0.02 % of a core, and each of 100 some 0.08 %; negative is
 	// refused.
 	Interval time.Duration
 }

@@ -248,6 +248,74 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestHandover has a node whose entry is replaced by another after the names were
+// read, and before it was tried, not be missing from a whole answer.
+func TestHandover(t *testing.T) {
+	both := []cluster.Node{"a:1", "b:1"}
+	for name, tt := range map[string]struct {
+		leave  func(old *registry)
+		rounds int
+		want   []cluster.Node
+		fails  bool
+	}{
+		"it closes":             {(*registry).close, maxRounds, both, false},
+		"it crashes":            {func(old *registry) { must(t, old.own.file.Close()) }, maxRounds, both, false},
+		"there is no time left": {(*registry).close, 1, []cluster.Node{"a:1"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, t.TempDir(), both...)
+			a, old := c.members[0], c.members[1]
+			names, err := a.names()
+			must(t, err)
+			c.members[1] = &registry{path: c.path, self: old.self}
+			must(t, c.members[1].open(), c.members[1].register())
+			tt.leave(old)
+			got, err := a.settle(names, tt.rounds)
+			if !slices.Equal(got, tt.want) || (err != nil) != tt.fails {
+				t.Errorf("it finds %q and %v, want %q and an error: %t", got, err, tt.want, tt.fails)
+			}
+			old.close()
+		})
+	}
+}
+
+// TestHandovers has a node that is replaced all the time be in every whole answer.
+func TestHandovers(t *testing.T) {
+	c := newCrowd(t, t.TempDir(), "b:1")
+	over := make(chan struct{})
+	whole := 0
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		watcher := &registry{path: c.path}
+		defer watcher.close()
+		for done := false; !done; {
+			select {
+			case <-over:
+				done = true // after a last look
+			default:
+			}
+			got, err := watcher.look()
+			if err != nil {
+				continue
+			}
+			whole++
+			if want := []cluster.Node{"b:1"}; !slices.Equal(got, want) {
+				t.Errorf("answer %d is %q, want %q", whole, got, want)
+			}
+		}
+	})
+	defer func() {
+		close(over)
+		wait.Wait()
+		if whole == 0 {
+			t.Error("there is no whole answer")
+		}
+	}()
+	for range 500 {
+		c.set("b:1")
+	}
+}
+
 // TestEntryRemoved has a live process register again when its entry is removed,
 // as by what cleans folders for temporary files up.
 func TestEntryRemoved(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	maxEntry = 1024
 	// maxNames bounds the registry.
 	maxNames = 10_000
+	// maxRounds bounds how often a look tries the locks while entries come and
+	// go. It takes a crowd that never rests to need more than a few.
+	maxRounds = 20
 	// tempOld is the age from which a file that was to be an entry is known to
 	// have been left behind, if it isn't locked: it is locked when it is made.
 	tempOld = time.Minute
@@ -137,11 +140,42 @@ func (g *registry) publish(temp, name string) (*entry, error) {
 }
 
 // list returns the nodes of the entries that are locked, and sweeps the others.
-func (g *registry) list() (nodes []cluster.Node, err error) {
+func (g *registry) list() ([]cluster.Node, error) {
 	names, err := g.names()
 	if err != nil {
-		return nil, fmt.Errorf("local: registry %s: %w", g.path, err)
+		return nil, err
 	}
+	return g.settle(names, maxRounds)
+}
+
+// settle tries the entries of these names, and again if there are others after
+// that, which makes the answer a whole one: a node that registers anew before its
+// old entry goes, as a restarted one does, is there all the time, but its entry
+// may have no name yet when the names are read, and be gone when it is tried.
+func (g *registry) settle(names []string, rounds int) (nodes []cluster.Node, err error) {
+	for range rounds {
+		if nodes, err = g.try(names); err != nil {
+			return nodes, err
+		}
+		before := names
+		if names, err = g.names(); err != nil {
+			return nodes, err
+		}
+		if slices.Equal(published(before), published(names)) {
+			return nodes, nil
+		}
+	}
+	return nodes, fmt.Errorf("local: registry %s: its entries change faster than they can be read", g.path)
+}
+
+// published returns the names of what isn't still being made.
+func published(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasSuffix(name, tempSuffix) })
+}
+
+// try returns the nodes of those entries that are locked, and sweeps the others
+// of these names.
+func (g *registry) try(names []string) (nodes []cluster.Node, err error) {
 	for name, e := range g.others {
 		if _, there := slices.BinarySearch(names, name); !there {
 			_ = e.file.Close() // it was only read
@@ -167,6 +201,18 @@ func (g *registry) list() (nodes []cluster.Node, err error) {
 
 // names returns the names of the entries, and of what was to be some, in order.
 func (g *registry) names() ([]string, error) {
+	names, err := g.read()
+	if err != nil {
+		return nil, fmt.Errorf("local: registry %s: %w", g.path, err)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasSuffix(name, suffix) && !strings.HasSuffix(name, tempSuffix)
+	}), nil
+}
+
+// read returns the names of all that is in the folder.
+func (g *registry) read() ([]string, error) {
 	dir, err := g.root.Open(".")
 	if err != nil {
 		return nil, err
@@ -179,10 +225,7 @@ func (g *registry) names() ([]string, error) {
 	if len(names) == maxNames {
 		return nil, fmt.Errorf("it has %d files or more; remove it", maxNames)
 	}
-	slices.Sort(names)
-	return slices.DeleteFunc(names, func(name string) bool {
-		return !strings.HasSuffix(name, suffix) && !strings.HasSuffix(name, tempSuffix)
-	}), nil
+	return names, nil
 }
 
 // live returns the entry if its process lives, nil if it is gone.
