@@ -35,7 +35,9 @@
 // A file that is written in place can be seen half-written. It is therefore not
 // believed before it has stayed the same for 50 ms, nor before a second if it
 // looks unfinished: if it is empty, which is how such a write begins, or has
-// fewer hosts than before, or if its last line has no end. A file that has
+// fewer hosts than before, or if its last line has no end. This is by the clock of
+// this machine, whatever that of a file server says; only what is there when Run
+// begins is believed at once if it is 3 seconds old by that. A file that has
 // changed for 2 seconds is a failure. A writer that pauses for longer goes
 // unnoticed until its next write: its missing nodes linger
 // (cluster.WithRemoveGrace) for that time, but a last line without its end may be
@@ -80,8 +82,9 @@ type Strategy struct {
 	//  2. .hosts in the home directory,
 	//  3. /etc/cluster/hosts, except on Windows.
 	//
-	// They are looked for until one exists; that one is read from then on, even
-	// if another appears or it is gone, until Run is called again.
+	// One that may not be looked for, as in a home directory of another user, is
+	// passed over. They are looked for until one exists; that one is read from then
+	// on, even if another appears or it is gone, until Run is called again.
 	Path string
 
 	// Port is that of the hosts without one. Zero means that each must have its
@@ -155,10 +158,13 @@ type follower struct {
 	roster  *cluster.Roster
 	once    func(path string) (content, error) // reads a file as it is
 
-	path  string      // that of the file; empty until one has been found
-	told  fs.FileInfo // the file of the last good answer; nil after a failure
-	hosts int         // in the last good answer
-	deaf  bool        // that there are no notifications has been logged
+	path   string      // that of the file; empty until one has been found
+	looked bool        // for the file, be it there or not
+	seen   fs.FileInfo // the file as it was read last; nil if it couldn't be, or changed meanwhile
+	since  time.Time   // when seen was first seen, by our clock
+	told   fs.FileInfo // the file of the last good answer; nil after a failure
+	hosts  int         // in the last good answer
+	deaf   bool        // that there are no notifications has been logged
 }
 
 func (f *follower) follow(ctx context.Context, interval time.Duration) {
@@ -191,6 +197,9 @@ func (f *follower) aim() {
 		paths = []string{f.path}
 	}
 	err := f.watcher.Aim(paths...)
+	if f.path == "" {
+		return // it may be a place without the file that can't be watched
+	}
 	if err != nil && !f.deaf {
 		f.roster.Logger().Warn("the hosts file's changes are found by polling only", "error", err)
 	}
@@ -226,16 +235,18 @@ func (f *follower) look(ctx context.Context) {
 }
 
 func (f *follower) ask(ctx context.Context) ([]cluster.Node, fs.FileInfo, error) {
+	first := !f.looked
+	f.looked = true
 	if f.path == "" {
-		path, err := find(f.places)
+		path, err := find(f.places, os.Stat)
 		if err != nil {
 			return nil, nil, err
 		}
 		f.path = path
 	}
-	c, err := f.read(ctx)
+	c, err := f.read(ctx, first)
 	if errors.Is(err, fs.ErrNotExist) && f.told != nil && pause(ctx, settle) {
-		c, err = f.read(ctx) // some editors rename it away before they write a new one
+		c, err = f.read(ctx, false) // some editors rename it away before they write a new one
 	}
 	if err != nil {
 		return nil, nil, err

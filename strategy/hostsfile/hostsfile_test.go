@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 type file struct {
 	t          testing.TB
 	path, text string
+	behind     time.Duration // the clock of its file system, for what is written in place
 
 	mu   sync.Mutex
 	next func() (text string, more bool) // what is written in place; nil: nothing
@@ -43,7 +44,7 @@ type file struct {
 
 func newFile(tb testing.TB, nodes ...cluster.Node) *file {
 	tb.Helper()
-	f := &file{t: tb, path: filepath.Join(tb.TempDir(), "hosts")}
+	f := &file{t: tb, path: filepath.Join(tb.TempDir(), "hosts"), behind: -time.Hour}
 	f.set(nodes...)
 	return f
 }
@@ -120,8 +121,13 @@ func (f *file) step() {
 		f.next = nil
 		return
 	}
-	future := time.Now().Add(time.Hour) // it is not old, however late it is read
-	if err := errors.Join(os.WriteFile(f.path, []byte(text), 0o600), os.Chtimes(f.path, time.Time{}, future)); err != nil {
+	f.overwrite(text)
+}
+
+// overwrite writes it in place.
+func (f *file) overwrite(text string) {
+	now := time.Now().Add(-f.behind)
+	if err := errors.Join(os.WriteFile(f.path, []byte(text), 0o600), os.Chtimes(f.path, time.Time{}, now)); err != nil {
 		f.t.Error(err)
 	}
 }
@@ -298,33 +304,45 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
+// clocks are how far a file server's clock may be behind.
+func clocks() map[string]time.Duration {
+	return map[string]time.Duration{"ahead": -time.Hour, "right": 0, "behind": 10 * time.Second}
+}
+
+// inTurn returns the texts, one by one.
+func inTurn(texts ...string) func() (string, bool) {
+	return func() (text string, more bool) {
+		if len(texts) == 0 {
+			return "", false
+		}
+		text, texts = texts[0], texts[1:]
+		return text, true
+	}
+}
+
 // TestWrittenInPlace has a file that is truncated, written in part and then to
-// the end never pass for one of fewer nodes, or others.
+// the end never pass for one of fewer nodes, or others, however late that is by
+// its file system.
 func TestWrittenInPlace(t *testing.T) {
 	for name, texts := range map[string][]string{
 		"by lines":           {"", "10.0.0.2:4370\n", "10.0.0.2:4370\n10.0.0.3:4370\n"},
 		"by parts of lines":  {"", "10.0.0.2:4", "10.0.0.2:4370\n10.0.0.3", "10.0.0.2:4370\n10.0.0.3:4370"},
 		"after all was gone": {"", "# for a test\n"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFile(t, "10.0.0.2:4370", "10.0.0.3:4370")
-			tell := start(t, f.strategy(time.Hour))
-			tell.until(cluster.Replaced)
-			texts = append(texts, f.text+"10.0.0.4:4370\n")
-			f.write(func() (string, bool) {
-				if len(texts) == 0 {
-					return "", false
+		for clock, behind := range clocks() {
+			t.Run(name+", clock "+clock, func(t *testing.T) {
+				t.Parallel()
+				f := newFile(t, "10.0.0.2:4370", "10.0.0.3:4370")
+				f.behind = behind
+				tell := start(t, f.strategy(time.Hour))
+				tell.until(cluster.Replaced)
+				f.write(inTurn(append(slices.Clone(texts), f.text+"10.0.0.4:4370\n")...))
+				got, before := tell.until(cluster.Replaced)
+				if want := []cluster.Node{"10.0.0.2:4370", "10.0.0.3:4370", "10.0.0.4:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
+					t.Errorf("it tells %v and %q, want only %q", before, got.Nodes, want)
 				}
-				text := texts[0]
-				texts = texts[1:]
-				return text, true
 			})
-			got, before := tell.until(cluster.Replaced)
-			if want := []cluster.Node{"10.0.0.2:4370", "10.0.0.3:4370", "10.0.0.4:4370"}; !slices.Equal(got.Nodes, want) || len(before) > 0 {
-				t.Errorf("it tells %v and %q, want only %q", before, got.Nodes, want)
-			}
-		})
+		}
 	}
 }
 
@@ -344,46 +362,40 @@ func TestPauses(t *testing.T) {
 		"a line without its end": {"10.0.0.1\n10.0.0.2", 2, two + end, 950 * time.Millisecond},
 		"nothing":                {"", 0, two + end, 950 * time.Millisecond},
 	} {
-		t.Run(name, func(t *testing.T) {
-			file := newFile(t)
-			file.replace(tt.text)
-			synctest.Test(t, func(t *testing.T) { // whose clock is years behind that of the file system
-				defer time.AfterFunc(875*time.Millisecond, func() {
-					if err := os.WriteFile(file.path, []byte(two+end), 0o600); err != nil {
-						t.Error(err)
+		for clock, behind := range clocks() {
+			t.Run(name+", clock "+clock, func(t *testing.T) {
+				file := newFile(t)
+				file.behind = behind
+				synctest.Test(t, func(t *testing.T) {
+					file.overwrite(tt.text)
+					defer time.AfterFunc(875*time.Millisecond, func() { file.overwrite(two + end) }).Stop()
+					f := follower{port: 4370, path: file.path, hosts: tt.hosts, once: readOnce}
+					began := time.Now()
+					got, err := f.read(t.Context(), behind < old)
+					if err != nil || string(got.data) != tt.want || time.Since(began) != tt.after {
+						t.Errorf("after %s it reads %q, %v; want %q after %s", time.Since(began), got.data, err, tt.want, tt.after)
 					}
-				}).Stop()
-				f := follower{port: 4370, path: file.path, hosts: tt.hosts, once: readOnce}
-				began := time.Now()
-				got, err := f.read(t.Context())
-				if err != nil || string(got.data) != tt.want || time.Since(began) != tt.after {
-					t.Errorf("after %s it reads %q, %v; want %q after %s", time.Since(began), got.data, err, tt.want, tt.after)
-				}
+				})
 			})
-		})
+		}
 	}
 }
 
 // TestSettled states what is believed.
 func TestSettled(t *testing.T) {
 	for name, tt := range map[string]struct {
-		doubtful       bool
-		age, unchanged time.Duration
-		want           bool
+		doubtful  bool
+		unchanged time.Duration
+		want      bool
 	}{
-		"just written":                   {false, 0, 0, false},
-		"seen for a moment":              {false, 49 * time.Millisecond, 49 * time.Millisecond, false},
-		"seen for long enough":           {false, 50 * time.Millisecond, 50 * time.Millisecond, true},
-		"old":                            {false, 3 * time.Second, 0, true},
-		"not that old":                   {false, 2 * time.Second, 0, false},
-		"from the future":                {false, -time.Hour, 0, false},
-		"from the future, seen for long": {false, -time.Hour, 50 * time.Millisecond, true},
-		"doubtful":                       {true, 999 * time.Millisecond, 999 * time.Millisecond, false},
-		"doubtful, seen for long enough": {true, time.Second, time.Second, true},
-		"doubtful and old":               {true, 3 * time.Second, 0, true},
+		"just seen":                      {false, 0, false},
+		"seen for a moment":              {false, 49 * time.Millisecond, false},
+		"seen for long enough":           {false, 50 * time.Millisecond, true},
+		"doubtful":                       {true, 999 * time.Millisecond, false},
+		"doubtful, seen for long enough": {true, time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := settled(tt.doubtful, tt.age, tt.unchanged); got != tt.want {
+			if got := settled(tt.doubtful, tt.unchanged); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})

@@ -17,8 +17,8 @@ const (
 	// be believed.
 	settle         = 50 * time.Millisecond
 	settleDoubtful = time.Second
-	// old is the age from which it is believed at once. It is more than the 2 s
-	// to which FAT rounds times.
+	// old is the age from which one that was there before Run is believed at once.
+	// It is more than the 2 s to which FAT rounds times.
 	old = 3 * time.Second
 	// patience is how long a file that keeps changing is waited for.
 	patience = 2 * time.Second
@@ -31,29 +31,37 @@ type content struct {
 	whole bool // it didn't change while it was read
 }
 
-// read returns what the file holds once that has settled. Its error says which
-// file, and what is wrong with it.
-func (f *follower) read(ctx context.Context) (content, error) {
-	var last content
-	var since time.Time // when last was first seen
-	for began := time.Now(); ; {
+// read returns what the file holds once that has settled. first is that nobody
+// has looked for it before. Its error says which file, and what is wrong with it.
+func (f *follower) read(ctx context.Context, first bool) (content, error) {
+	for began := time.Now(); ; first = false {
 		c, err := f.once(f.path)
 		if err != nil {
+			f.seen = nil
 			return content{}, fmt.Errorf("hostsfile: %w", err)
 		}
-		if !c.whole || !last.whole || !same(c.info, last.info) {
-			since = time.Now()
-		}
-		if c.whole && settled(f.doubtful(c.data), time.Since(c.info.ModTime()), time.Since(since)) {
+		f.see(c)
+		// How old a change is by the clock of the file system says nothing: that of a
+		// server may be behind.
+		if c.whole && (first && time.Since(c.info.ModTime()) >= old || settled(f.doubtful(c.data), time.Since(f.since))) {
 			return c, nil
 		}
 		if time.Since(began) > patience {
 			return content{}, fmt.Errorf("hostsfile: %s is still being written after %s; replace it by a rename", f.path, patience)
 		}
-		last = c
 		if !pause(ctx, settle) {
 			return content{}, context.Cause(ctx)
 		}
+	}
+}
+
+// see notes since when the file has been as it is.
+func (f *follower) see(c content) {
+	switch {
+	case !c.whole:
+		f.seen = nil
+	case f.seen == nil || !same(c.info, f.seen):
+		f.seen, f.since = c.info, time.Now()
 	}
 }
 
@@ -67,14 +75,13 @@ func (f *follower) doubtful(data []byte) bool {
 	return len(nodes) < f.hosts
 }
 
-// settled reports whether a file is to be believed that was last written some
-// time ago, by the clock of its file system, and that has been seen unchanged
+// settled reports whether a file is to be believed that has been seen unchanged
 // for some time.
-func settled(doubtful bool, age, unchanged time.Duration) bool {
+func settled(doubtful bool, unchanged time.Duration) bool {
 	if doubtful {
-		return unchanged >= settleDoubtful || age >= old
+		return unchanged >= settleDoubtful
 	}
-	return unchanged >= settle || age >= old
+	return unchanged >= settle
 }
 
 // readOnce reads a file as it is.
