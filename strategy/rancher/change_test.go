@@ -11,8 +11,9 @@ import (
 )
 
 // TestChangeIsToldSoon has a change at a server on loopback be told in under
-// 100 ms while a request waits for it, and an interval of an hour not count. The
-// median is for machines that are busy.
+// 100 ms while a request waits for it, and an interval of an hour not count. On a
+// machine that is busy some may be late, but not every other one, and none for
+// long.
 func TestChangeIsToldSoon(t *testing.T) {
 	m := newMetadata()
 	m.setNodes(self, a)
@@ -46,7 +47,10 @@ func TestChangeIsToldSoon(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("a change is told after %s to %s", took[0], took[len(took)-1])
-	if median := took[len(took)/2]; median >= 100*time.Millisecond {
-		t.Errorf("the median is %s, want less than 100ms", median)
+	if most := took[len(took)*2/3]; most >= 100*time.Millisecond {
+		t.Errorf("two thirds take up to %s, want less than 100ms", most)
+	}
+	if last := took[len(took)-1]; last >= 3*time.Second {
+		t.Errorf("the last takes %s, want less than 3s", last)
 	}
 }

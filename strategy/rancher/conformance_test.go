@@ -54,16 +54,16 @@ func outages() map[string]http.HandlerFunc {
 		"JSON that breaks off":   says(200, "text/plain", `{"containers":[{"name":`),
 		"empty":                  says(200, "text/plain", ""),
 		"null":                   says(200, "text/plain", "null"),
-		"too large":              says(200, "text/plain", `"`+strings.Repeat(" ", maxBody)+`"`),
+		"a version too long":     says(200, "text/plain", `"`+strings.Repeat("v", maxVersion+1)+`"`),
 		"a redirect":             login,
 		"a truncated body":       cut(abort),
 		"no answer":              abort,
 	}
 }
 
-// faults are those of a server. Some come from what it serves, of which the
-// version is fine.
-func (m *metadata) faults() map[string]strategytest.Fault {
+// faults are those of a server, and of a network to it if there is one. Some come
+// from what it serves, of which the version is fine.
+func (m *metadata) faults(n *network) map[string]strategytest.Fault {
 	mend := func() { m.fail(nil, false) }
 	faults := map[string]strategytest.Fault{
 		// A request that is held already is told of these only in the end.
@@ -73,14 +73,30 @@ func (m *metadata) faults() map[string]strategytest.Fault {
 	for name, outage := range outages() {
 		faults[name] = strategytest.Fault{Break: func() { m.fail(outage, true) }, Mend: mend}
 	}
+	if n != nil {
+		for name, err := range map[string]error{
+			"refused":                   &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+			"a name that isn't known":   &net.DNSError{Err: "no such host", Name: "rancher-metadata", IsNotFound: true},
+			"no answer from the server": &net.DNSError{Err: "i/o timeout", Name: "rancher-metadata", IsTimeout: true},
+		} {
+			faults[name] = strategytest.Fault{
+				Break: func() { n.setFail(err); m.fail(abort, true) },
+				Mend:  func() { m.fail(nil, false); n.setFail(nil) },
+			}
+		}
+	}
 	web := func(containers ...any) object {
-		return object{"self": object{"service": object{"name": "web", "containers": containers}}}
+		return object{"self": asker(object{"service": object{"name": "web", "containers": containers}})}
 	}
 	for name, answers := range map[string]object{
 		"the answers are gone":            nil,
 		"this container isn't known":      {"self": object{}},
-		"no service":                      {"self": object{"service": object{"name": "web"}}},
+		"no service":                      {"self": asker(object{"service": object{"name": "web"}})},
 		"containers of the oldest format": web("default-web-2"),
+		"a container that is null":        web(nil),
+		"a container without anything":    web(object{}),
+		"a container without a name":      web(object{"primary_ip": "10.0.0.1", "ips": []any{"10.0.0.1"}}),
+		"containers of another API":       web(object{"id": "1i17", "name": "web-1", "primaryIpAddress": "10.0.0.1"}),
 		"an address that is none":         web(running("10.0.0.2"), running("web.internal")),
 		"an address that is a number":     web(running("10.0.0.2", "primary_ip", 17)),
 	} {
@@ -107,19 +123,7 @@ func TestConformance(t *testing.T) {
 					m.tired = tired
 					m.setNodes(nodes...)
 					n := serve(tb, m)
-					faults := m.faults()
-					delete(faults, "too large") // which takes its time even in a bubble
-					for name, err := range map[string]error{
-						"refused":                   &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
-						"a name that isn't known":   &net.DNSError{Err: "no such host", Name: "rancher-metadata", IsNotFound: true},
-						"no answer from the server": &net.DNSError{Err: "i/o timeout", Name: "rancher-metadata", IsTimeout: true},
-					} {
-						faults[name] = strategytest.Fault{
-							Break: func() { n.setFail(err); m.fail(abort, true) },
-							Mend:  func() { m.fail(nil, false); n.setFail(nil) },
-						}
-					}
-					return strategytest.Source{Strategy: Strategy{Client: n.client()}, Set: m.setNodes, Faults: faults}
+					return strategytest.Source{Strategy: Strategy{Client: n.client()}, Set: m.setNodes, Faults: m.faults(n)}
 				},
 				Bubble: true,
 				Within: 2 * time.Minute,
@@ -139,8 +143,8 @@ func TestConformanceTCP(t *testing.T) {
 		server := httptest.NewServer(m)
 		tb.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 		faults := map[string]strategytest.Fault{} // those that are noticed in no time
-		for _, name := range []string{"500", "too large", "a redirect", "no answer"} {
-			faults[name] = m.faults()[name]
+		for _, name := range []string{"500", "a version too long", "a redirect", "no answer"} {
+			faults[name] = m.faults(nil)[name]
 		}
 		return strategytest.Source{
 			Strategy: Strategy{BaseURL: server.URL + "/latest", Interval: 100 * time.Millisecond},

@@ -16,8 +16,9 @@
 // the version isn't that one any more: so a change is acted on at once, and none
 // is missed in between. An idle node asks every 30 to 35 seconds. A server that
 // answers without having waited is asked again after Strategy.Interval. An answer
-// of nobody may be a mistake: it is asked for again, without waiting for a change,
-// before others are given up for it (see cluster.Roster.ConfirmWithin).
+// of nobody may be a mistake: a change is then waited for no longer than 3 s before
+// the service is asked for again, twice at least before others are given up (see
+// cluster.Roster.ConfirmWithin).
 //
 // # What counts
 //
@@ -37,8 +38,9 @@
 // can't be resolved, any status but 200, a redirect, a content that isn't the
 // JSON of a service or a stack, and no answer in time. That is 5 s, for a
 // request that the server is asked to hold that much more, and less after an
-// answer of nobody if the remove grace is short. If the address of a
-// container isn't one, that fails and the others count as hints.
+// answer of nobody if the remove grace is short: from a server that is too slow
+// for that, an answer of nobody is itself a failure. If the address of a container
+// isn't one, that fails and the others count as hints.
 //
 // # Concurrency
 //

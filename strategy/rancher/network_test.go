@@ -40,9 +40,13 @@ func serve(tb testing.TB, handler http.Handler) *network {
 }
 
 // client returns one that makes each connection to the server, wherever it is
-// told to.
-func (n *network) client() *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: n.dial, DisableKeepAlives: true}}
+// told to, from the address of self.
+func (n *network) client() *http.Client { return n.clientAt(self.Host()) }
+
+// clientAt is client from an address.
+func (n *network) clientAt(host string) *http.Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return n.dial(ctx, host) }
+	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 }
 
 func (n *network) setFail(err error) {
@@ -51,7 +55,7 @@ func (n *network) setFail(err error) {
 	n.fail = err
 }
 
-func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (n *network) dial(ctx context.Context, from string) (net.Conn, error) {
 	n.mu.Lock()
 	err := n.fail
 	n.mu.Unlock()
@@ -60,7 +64,7 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 	here, there := net.Pipe()
 	select {
-	case n.conns <- there:
+	case n.conns <- remote{there, from}:
 		return here, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
@@ -68,6 +72,15 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
+
+// A remote is a connection from a host.
+type remote struct {
+	net.Conn
+
+	host string
+}
+
+func (r remote) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(r.host), Port: 40000} }
 
 // Accept, Close and Addr make it a net.Listener.
 func (n *network) Accept() (net.Conn, error) {

@@ -22,6 +22,23 @@ type container struct {
 	Health    string   `json:"health_state"`
 }
 
+// UnmarshalJSON refuses what is no container: the server has null for what isn't
+// known, but leaves nothing out.
+func (c *container) UnmarshalJSON(body []byte) error {
+	var has struct {
+		PrimaryIP json.RawMessage `json:"primary_ip"`
+		IPs       json.RawMessage `json:"ips"`
+	}
+	type plain container // which has no such method
+	if err := errors.Join(json.Unmarshal(body, (*plain)(c)), json.Unmarshal(body, &has)); err != nil {
+		return err
+	}
+	if c.Name == "" || has.PrimaryIP == nil && has.IPs == nil {
+		return fmt.Errorf("one has no name, or neither primary_ip nor ips: %s", excerpt(body))
+	}
+	return nil
+}
+
 // address is empty if there is none yet.
 func (c container) address() string {
 	if c.PrimaryIP != "" || len(c.IPs) == 0 {

@@ -26,11 +26,11 @@ func TestParse(t *testing.T) {
 		want []string
 		says string // of the error
 	}{
-		"a service":                    {`{"name":"web","containers":[{"name":"a","primary_ip":"10.0.0.1"},{"name":"b"}]}`, []string{"a", "b"}, ""},
+		"a service":                    {`{"name":"web","containers":[{"name":"a","primary_ip":"10.0.0.1"},{"name":"b","ips":[]}]}`, []string{"a", "b"}, ""},
 		"a service without containers": {`{"containers":[]}`, nil, ""},
 		"and null instead":             {`{"containers":null}`, nil, ""},
 		"nulls":                        {`{"containers":[{"name":"a","primary_ip":null,"ips":null,"state":null,"health_state":null}]}`, []string{"a"}, ""},
-		"a stack":                      {`{"services":[{"containers":[{"name":"a"}]},{"containers":null},{"containers":[{"name":"b"}]}]}`, []string{"a", "b"}, ""},
+		"a stack":                      {`{"services":[{"containers":[{"name":"a","ips":[]}]},{"containers":null},{"containers":[{"name":"b","ips":[]}]}]}`, []string{"a", "b"}, ""},
 		"a stack without services":     {`{"services":null}`, nil, ""},
 		"a stack of the oldest format": {`{"services":["web"]}`, nil, "the stack's services"},
 		"the oldest format":            {`{"containers":["default-web-1"]}`, nil, "the containers"},
@@ -40,6 +40,12 @@ func TestParse(t *testing.T) {
 		"a list":                       {`[]`, nil, "cannot unmarshal array"},
 		"containers that are none":     {`{"containers":{}}`, nil, "the containers"},
 		"an address that is none":      {`{"containers":[{"primary_ip":{}}]}`, nil, "primary_ip"},
+		"a container that is null":     {`{"containers":[{"name":"a","ips":[]},null]}`, nil, `neither primary_ip nor ips: "null"`},
+		"one without anything":         {`{"containers":[{}]}`, nil, "no name"},
+		"one without a name":           {`{"containers":[{"primary_ip":"10.0.0.1","ips":null}]}`, nil, "no name"},
+		"one whose name is null":       {`{"containers":[{"name":null,"ips":null}]}`, nil, "no name"},
+		"one of another API":           {`{"containers":[{"id":"1i17","name":"a","primaryIpAddress":"10.0.0.2"}]}`, nil, "neither primary_ip nor ips"},
+		"one in a stack":               {`{"services":[{"containers":[null]}]}`, nil, "the stack's service 0"},
 		"more than one":                {`{"containers":[]}{"containers":[]}`, nil, "after top-level value"},
 	} {
 		t.Run(name, func(t *testing.T) {

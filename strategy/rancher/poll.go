@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,9 @@ const (
 	// environment costs, whose version changes with each of its containers.
 	spacing = 50 * time.Millisecond
 
+	// maxVersion is how long a version may be, in bytes. It is a UUID of 36.
+	maxVersion = 200
+
 	retryMin = 100 * time.Millisecond
 	retryMax = 30 * time.Second
 )
@@ -36,30 +40,34 @@ type poller struct {
 	client           *http.Client
 	version, content *url.URL
 	roster           *cluster.Roster
+
+	// late is the time within which an answer of nobody could not be confirmed,
+	// as the server is slower; zero if it could.
+	late time.Duration
 }
 
 func (p *poller) run(ctx context.Context) {
 	known := "" // the version whose content was told; empty after a failure
 	for failures := 0; ; {
-		began := time.Now()
-		version, err := p.look(ctx, known)
+		began, confirm := time.Now(), p.roster.ConfirmWithin()
+		version, err := p.look(ctx, known, confirm)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			p.roster.Fail(fmt.Errorf("rancher: %w", err))
+			p.fail(err)
 			failures++
 		} else {
 			failures = 0
 		}
 		held := time.Since(began)
-		if version != known {
-			held = hold // it was a change that was waited for
+		if version != known || confirm > 0 && held >= confirm/2 {
+			held = hold // a change was waited for, for as long as there was time
 		}
 		known = version
 		wait := pause(p.strategy.Interval, failures, held, rand.Float64())
 		if confirm := p.roster.ConfirmWithin(); confirm > 0 {
-			wait = min(wait, confirm)
+			wait = min(wait, confirm/2)
 		}
 		if !sleep(ctx, wait) {
 			return
@@ -69,41 +77,46 @@ func (p *poller) run(ctx context.Context) {
 
 // look waits for another version than the known one and tells what the service
 // is then. The version is asked for first: a change in between makes the next
-// wait a short one. An answer of nobody may be a mistake: it isn't waited then
-// before the service is asked for again, and not for long for an answer.
-func (p *poller) look(ctx context.Context, known string) (version string, err error) {
-	confirm := p.roster.ConfirmWithin()
+// wait a short one. While confirm is positive, the latest answer was one of
+// nobody, which may be a mistake: whatever becomes of the version, the service is
+// asked for once half of that time has passed. The other half is for the pause.
+func (p *poller) look(ctx context.Context, known string, confirm time.Duration) (version string, err error) {
+	patience, timeout := hold+overshoot+requestTimeout, requestTimeout
 	if confirm > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, confirm, fmt.Errorf("no answer within %s", confirm))
-		defer cancel()
-		known = ""
+		patience, timeout = min(patience, confirm/2), min(timeout, confirm)
 	}
-	version, err = p.wait(ctx, known)
-	if err != nil || version == known {
+	version, err = p.wait(ctx, known, patience)
+	if confirm > 0 && errors.Is(err, context.DeadlineExceeded) {
+		version, err = known, nil // whether the server is mute shows next
+	}
+	if err != nil || version == known && confirm == 0 {
 		return version, err
 	}
-	if err := p.tell(ctx); err != nil {
+	if err := p.tell(ctx, timeout); err != nil {
 		return "", err
 	}
 	return version, nil
 }
 
 // wait returns the version as soon as it isn't known any more, and known if the
-// server got tired of that.
-func (p *poller) wait(ctx context.Context, known string) (version string, err error) {
-	u, timeout := *p.version, requestTimeout
+// server got tired of that. It waits for an answer no longer than patience.
+func (p *poller) wait(ctx context.Context, known string, patience time.Duration) (version string, err error) {
+	u, timeout := *p.version, min(requestTimeout, patience)
 	if known != "" {
 		u.RawQuery = url.Values{"wait": {"true"}, "value": {known}, "maxWait": {strconv.Itoa(int(hold / time.Second))}}.Encode()
-		timeout += hold + overshoot
+		timeout = patience
 	}
 	body, err := p.get(ctx, &u, timeout)
 	if err != nil {
 		return "", err
 	}
 	err = json.Unmarshal(body, &version)
-	if err == nil && version == "" {
+	switch {
+	case err != nil:
+	case version == "":
 		err = errors.New("there is no version")
+	case len(version) > maxVersion:
+		err = fmt.Errorf("the version has %d bytes; want at most %d", len(version), maxVersion)
 	}
 	if err != nil {
 		return "", unexpected(&u, body, err)
@@ -113,8 +126,12 @@ func (p *poller) wait(ctx context.Context, known string) (version string, err er
 
 // tell asks for the service and tells the roster. That a container has no right
 // address is told, too, and is no error: asking again would not help.
-func (p *poller) tell(ctx context.Context) error {
-	body, err := p.get(ctx, p.content, requestTimeout)
+func (p *poller) tell(ctx context.Context, timeout time.Duration) error {
+	began := time.Now()
+	body, err := p.get(ctx, p.content, timeout)
+	if timeout < requestTimeout && errors.Is(err, context.DeadlineExceeded) {
+		p.late = timeout
+	}
 	if err != nil {
 		return err
 	}
@@ -123,15 +140,31 @@ func (p *poller) tell(ctx context.Context) error {
 		return unexpected(p.content, body, err)
 	}
 	nodes, keep, bad := p.strategy.nodes(containers)
-	if bad == nil {
-		p.roster.Replace(nodes, keep...)
+	if bad != nil {
+		if len(nodes) > 0 {
+			p.roster.Add(nodes...)
+		}
+		p.fail(fmt.Errorf("GET %s: %w", p.content.Redacted(), bad))
 		return nil
 	}
-	if len(nodes) > 0 {
-		p.roster.Add(nodes...)
+	// It would be told only to fail again.
+	if took := time.Since(began); p.late > 0 && took > p.late && p.nobody(nodes) && p.nobody(keep) {
+		return fmt.Errorf("GET %s: the answer of nobody but this node took %s; for the remove grace it has to be confirmed within %s",
+			p.content.Redacted(), took.Round(time.Millisecond), p.late)
 	}
-	p.roster.Fail(fmt.Errorf("rancher: GET %s: %w", p.content.Redacted(), bad))
+	p.late = 0
+	p.roster.Replace(nodes, keep...)
 	return nil
+}
+
+// nobody reports whether the nodes are none, or this one.
+func (p *poller) nobody(nodes []cluster.Node) bool {
+	self := p.roster.Self()
+	return !slices.ContainsFunc(nodes, func(n cluster.Node) bool { return self == "" || n.Addr() != self.Addr() })
+}
+
+func (p *poller) fail(err error) {
+	p.roster.Fail(briefError{fmt.Errorf("rancher: %w", err)})
 }
 
 // pause is how long to wait before the next look, after so many failures in a

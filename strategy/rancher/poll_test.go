@@ -1,8 +1,9 @@
 package rancher
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/libcluster-go/cluster"
-	"github.com/libcluster-go/cluster/transport/memory"
 )
 
 const (
@@ -102,6 +102,38 @@ func TestChange(t *testing.T) {
 	})
 }
 
+// TestChangeAfterNobody has a change of nobody into somebody be told as soon, as
+// in an upgrade of a service of two: the wait for it is interrupted again and
+// again to ask whether there is still nobody.
+func TestChangeAfterNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, s := inMemory(t)
+		s.Interval = time.Hour
+		told := start(t, s, self)
+		expect(t, told, a)
+		for i, quiet := range []time.Duration{0, time.Millisecond, time.Second, 3 * time.Second, 4 * time.Second, time.Minute} {
+			m.setNodes(self)
+			expect(t, told)
+			time.Sleep(quiet)
+			synctest.Wait()
+			for len(told) > 0 {
+				expect(t, told)
+			}
+			now, changed := []cluster.Node{b, a}[i%2], time.Now()
+			m.setNodes(self, now)
+			c := next(t, told)
+			for ; c.Kind == cluster.Replaced && len(c.Nodes) == 0; c = next(t, told) {
+			}
+			if c.Kind != cluster.Replaced || !slices.Equal(c.Nodes, []cluster.Node{now}) {
+				t.Fatalf("it tells %+v, want a Replace of %s", c, now)
+			}
+			if d := time.Since(changed); d >= 100*time.Millisecond {
+				t.Errorf("after %s of nobody, a change is told %s later, want less than 100ms", quiet, d)
+			}
+		}
+	})
+}
+
 // TestChangeInBetween has the content change right after it was read, and right
 // after the version was.
 func TestChangeInBetween(t *testing.T) {
@@ -181,64 +213,6 @@ func TestTiredServer(t *testing.T) {
 	})
 }
 
-// TestNobody has an answer of nobody but this node be asked for twice more before
-// the others are given up, though the version stays the same.
-func TestNobody(t *testing.T) {
-	for _, tired := range []bool{false, true} {
-		t.Run(fmt.Sprintf("tired %t", tired), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m, s := inMemory(t)
-				m.tired, s.Interval = tired, time.Hour
-				m.setNodes(self)
-				told := start(t, s, self)
-				for range 3 {
-					expect(t, told)
-				}
-				if d := time.Since(m.began); d > 25*time.Second {
-					t.Errorf("it takes %s to be told twice more, want less than the remove grace", d)
-				}
-			})
-		})
-	}
-}
-
-// TestNobodyIsConfirmedInTime has no node be cut for one answer of nobody after
-// which the server is mute.
-func TestNobodyIsConfirmedInTime(t *testing.T) {
-	for _, grace := range []time.Duration{500 * time.Millisecond, 30 * time.Second} {
-		t.Run(grace.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m, s := inMemory(t)
-				n := memory.New()
-				me, err := n.Join(self)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := n.Join(a); err != nil {
-					t.Fatal(err)
-				}
-				sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: s}},
-					cluster.WithTransport(me), cluster.WithRemoveGrace(grace), cluster.WithLogger(slog.New(slog.DiscardHandler)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { sup.Stop(); _ = sup.Wait() }()
-				time.Sleep(time.Minute)
-				m.setNodes(self)
-				synctest.Wait()
-				m.fail(hang, true)
-				if sup.Status().Topologies[0].Nodes[0].RemoveAt.IsZero() {
-					t.Error("the answer of nobody was not told")
-				}
-				time.Sleep(time.Hour)
-				if got := sup.Nodes(); !slices.Equal(got, []cluster.Node{a}) {
-					t.Errorf("it is linked with %q after one answer of nobody, want %q", got, a)
-				}
-			})
-		})
-	}
-}
-
 // TestBusy has a server whose version differs at every look be asked at most 20
 // times a second.
 func TestBusy(t *testing.T) {
@@ -279,6 +253,9 @@ func TestMute(t *testing.T) {
 				if c.Kind != cluster.Failed || time.Since(since) != tt.want {
 					t.Errorf("it tells %+v after %s, want a Fail after %s", c, time.Since(since), tt.want)
 				}
+				if name != "in the middle of an odd one" && !errors.Is(c.Err, context.DeadlineExceeded) {
+					t.Errorf("%v isn't DeadlineExceeded", c.Err)
+				}
 			})
 		})
 	}
@@ -311,29 +288,18 @@ func odd(end http.HandlerFunc) http.HandlerFunc {
 // missing would be kept, and a change be heard afterwards.
 func TestOutages(t *testing.T) {
 	var names []string
-	for name := range newMetadata().faults() {
-		if name != "too large" { // which takes its time even in a bubble
-			names = append(names, name)
-		}
+	for name := range newMetadata().faults(&network{}) {
+		names = append(names, name)
 	}
+	slices.Sort(names)
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, s := inMemory(t)
-				n := memory.New()
-				nodes := map[cluster.Node]cluster.Transport{}
-				for _, node := range []cluster.Node{self, a, b} {
-					var err error
-					if nodes[node], err = n.Join(node); err != nil {
-						t.Fatal(err)
-					}
-				}
-				sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: s, Transport: nodes[self]}},
-					cluster.WithLogger(slog.New(slog.DiscardHandler)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { sup.Stop(); _ = sup.Wait() }()
+				m := newMetadata()
+				m.setNodes(self, a)
+				net := serve(t, m)
+				s := Strategy{Client: net.client()}
+				sup := supervise(t, s, 30*time.Second)
 				linked := func(when string, want ...cluster.Node) {
 					t.Helper()
 					time.Sleep(2 * time.Minute)
@@ -342,7 +308,7 @@ func TestOutages(t *testing.T) {
 					}
 				}
 				linked("at first", a)
-				fault := m.faults()[name]
+				fault := m.faults(net)[name]
 				fault.Break()
 				linked("in the outage", a)
 				fault.Mend()

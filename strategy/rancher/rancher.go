@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/libcluster-go/cluster"
-	"github.com/libcluster-go/cluster/transport"
 )
 
 // What Strategy's fields are when they are zero.
@@ -27,8 +24,9 @@ const (
 // Strategy discovers the containers of a service. Its zero value discovers those
 // of this container's own.
 type Strategy struct {
-	// BaseURL is that of the metadata with its version, of which 2015-12-19 is the
-	// oldest that will do. Empty means http://rancher-metadata/latest.
+	// BaseURL is that of the metadata and ends with its version, latest or a date,
+	// of which 2015-12-19 is the oldest that will do. Empty means
+	// http://rancher-metadata/latest.
 	BaseURL string
 
 	// Service is the name of another service, of this container's own stack if
@@ -52,12 +50,14 @@ type Strategy struct {
 	// transport doesn't know it.
 	Port int
 
-	// States are those of containers that count; "" stands for a server that
-	// tells none, as the oldest do. Nil means "running", "starting" and "".
+	// States are those of containers that count, in lower case; "" stands for a
+	// server that tells none, as the oldest do. Nil means "running", "starting" and
+	// ""; an empty list is refused.
 	States []string
 
-	// Health are the health states of containers that count; "" stands for one
-	// that isn't checked. Nil means "healthy" and "".
+	// Health are the health states of containers that count, in lower case; ""
+	// stands for one that isn't checked. Nil means "healthy" and ""; an empty list
+	// is refused.
 	Health []string
 
 	// Interval is how often a server is asked that doesn't hold requests, give or
@@ -65,32 +65,12 @@ type Strategy struct {
 	Interval time.Duration
 
 	// Client makes the requests. Its Timeout isn't used, as each request has one
-	// of its own, and it follows a redirect only if its CheckRedirect is set. Nil
-	// means one that uses no proxy and makes a new connection for each request.
+	// of its own, and it follows a redirect only if its CheckRedirect is set. Its
+	// transport is the caller's: Run leaves its idle connections open, and dials
+	// that have outlasted their request under way, so that it needs a dial timeout,
+	// of 5 s, say. Nil means one that uses no proxy, makes a new connection for each
+	// request, and ends with Run.
 	Client *http.Client
-}
-
-// Validate implements the optional method of [cluster.Strategy]: its error names
-// every field that is wrong, its value, and what would be right. The server isn't
-// asked.
-func (s Strategy) Validate() error {
-	_, urlErr := s.base()
-	errs := []error{urlErr, checkName("Service", s.Service), checkName("Stack", s.Stack)}
-	if s.Path != "" && (s.Service != "" || s.Stack != "") {
-		errs = append(errs, fmt.Errorf("rancher: Path is %q, Service %q and Stack %q; want Path alone, or none", s.Path, s.Service, s.Stack))
-	}
-	if s.Basename != "" {
-		if _, err := transport.ParseNodeWithPort(s.Basename+"@localhost", DefaultPort); err != nil {
-			errs = append(errs, fmt.Errorf("rancher: Basename is %q: %w", s.Basename, err))
-		}
-	}
-	if s.Port < 0 || s.Port > 65535 {
-		errs = append(errs, fmt.Errorf("rancher: Port is %d; want 1 to 65535, or 0 for that of this node", s.Port))
-	}
-	if s.Interval < 0 {
-		errs = append(errs, fmt.Errorf("rancher: Interval is %s; want more than zero, or 0 for %s", s.Interval, defaultInterval))
-	}
-	return errors.Join(errs...)
 }
 
 // Equal implements the optional method of [cluster.Strategy]: a Client is the same
@@ -148,21 +128,6 @@ func (s Strategy) withDefaults(self cluster.Node) Strategy {
 	return s
 }
 
-func (s Strategy) base() (*url.URL, error) {
-	if s.BaseURL == "" {
-		return url.Parse(DefaultBaseURL)
-	}
-	const want = "want such as " + DefaultBaseURL
-	u, err := url.Parse(s.BaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("rancher: BaseURL: %w; %s", err, want)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("rancher: BaseURL is %q; %s", u.Redacted(), want)
-	}
-	return u, nil
-}
-
 // path says where the service is. Of services of one name in several stacks, the
 // server's own list holds any first, so that it isn't used.
 func (s Strategy) path() string {
@@ -178,18 +143,6 @@ func (s Strategy) path() string {
 	default:
 		return DefaultPath
 	}
-}
-
-// checkName refuses what can't be one step of a path. The server takes a number
-// for an index.
-func checkName(field, name string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyz"
-	notInName := func(r rune) bool { return !strings.ContainsRune(letters+"0123456789-_.", r) }
-	lower := strings.ToLower(name)
-	if name == "" || !strings.ContainsFunc(lower, notInName) && strings.ContainsAny(lower, letters) {
-		return nil
-	}
-	return fmt.Errorf("rancher: %s is %q; want a name of letters, digits, - and _, of which one is a letter", field, name)
 }
 
 // nodes are those of the containers that count, and those to keep. Its error

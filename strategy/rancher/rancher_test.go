@@ -1,10 +1,7 @@
 package rancher
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/libcluster-go/cluster"
 )
@@ -30,7 +28,7 @@ func TestPaths(t *testing.T) {
 	other := stack("shop", service("db", running("10.0.0.5")), service("none"))
 	own := stack("default", web, db)
 	m.load(object{
-		"self":   object{"service": web, "stack": own},
+		"self":   asker(object{"service": web, "stack": own}),
 		"stacks": list([]object{other, own, stack("empty"), {"name": "none", "services": nil}}),
 	})
 	server := httptest.NewServer(m)
@@ -95,7 +93,6 @@ func TestCounts(t *testing.T) {
 		"not a state of one's own":          {all, c("starting", ""), keeps},
 		"not a health of one's own":         {all, c("running", "healthy"), keeps},
 		"its unhealthy, and stopped is":     {all, c("stopped", "unhealthy"), keeps},
-		"no state counts":                   {Strategy{States: []string{}}, c("running", ""), keeps},
 		"a bad address, but it is stopped":  {Strategy{}, container{PrimaryIP: "?", State: "stopped"}, leaves},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,8 +203,8 @@ func TestFailures(t *testing.T) {
 				"JSON that breaks off":   {"unexpected end of JSON", `{\"name\":"`},
 				"empty":                  {"unexpected end of JSON", `""`},
 				"null":                   {"there is no version", `"null"`},
-				"too large":              {"more than 8388608 bytes"},
-				"a redirect":             {"302 Found to /login"},
+				"a version too long":     {"the version has 201 bytes", `"\"vvv`},
+				"a redirect":             {`302 Found to "/login"`},
 				"a truncated body":       {"breaks off after 15 bytes", "unexpected EOF"},
 				"no answer":              {"EOF"},
 			}[name]
@@ -223,132 +220,58 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestUnresolved has a name that can't be resolved, for want of a DNS server.
-func TestUnresolved(t *testing.T) {
-	t.Parallel()
-	none := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no DNS server here") }
-	dialer := net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: none}}
-	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
-	c := first(t, Strategy{Client: client, Interval: time.Hour}, "")
-	if _, ok := errors.AsType[*net.DNSError](c.Err); !ok || !strings.Contains(c.Err.Error(), "lookup rancher-metadata") {
-		t.Errorf("it tells %s %v, want a Fail that says which name", c.Kind, c.Err)
-	}
-}
-
-// TestClient has a Client of one's own be used as it is, but for its timeout,
-// and not be changed.
-func TestClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, s := inMemory(t)
-		s.Client.Timeout = time.Millisecond
-		told := start(t, s, self)
-		expect(t, told, a)
-		time.Sleep(time.Hour)
-		silent(t, told)
-		if s.Client.Timeout != time.Millisecond || s.Client.CheckRedirect != nil {
-			t.Errorf("the client is changed: %+v", s.Client)
-		}
-	})
-}
-
-// TestRedirectFollowed has a Client that follows redirects do so.
-func TestRedirectFollowed(t *testing.T) {
+// TestTooLarge has an answer of more than there is room for be refused. In a
+// bubble, no timeout comes first.
+func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, s := inMemory(t)
-		m.mu.Lock()
-		m.outage = func(w http.ResponseWriter, r *http.Request) {
-			m.fail(nil, false)
-			http.Redirect(w, r, r.URL.Path, http.StatusFound)
+		s.Interval = time.Hour
+		m.fail(says(200, "text/plain", `"`+strings.Repeat(" ", maxBody)+`"`), true)
+		c := first(t, s, self)
+		if c.Kind != cluster.Failed || !strings.Contains(c.Err.Error(), "more than 8388608 bytes") {
+			t.Errorf("it tells %s %v, want a Fail that says how much there is room for", c.Kind, c.Err)
 		}
-		m.mu.Unlock()
-		s.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
-		expect(t, start(t, s, self), a)
 	})
 }
 
-// TestValidate has each mistake named by field and value, with what would be
-// right.
-func TestValidate(t *testing.T) {
+// TestLongErrors has an error say no more than one can read, of whatever length
+// the answer is.
+func TestLongErrors(t *testing.T) {
+	long := strings.Repeat("ä", 1<<16)
+	var many []any
+	for range 1000 {
+		many = append(many, running("10.0.0.2", "primary_ip", "web.internal"))
+	}
+	web := func(containers ...any) object {
+		return object{"self": asker(object{"service": object{"containers": containers}})}
+	}
 	for name, tt := range map[string]struct {
-		strategy Strategy
-		says     []string // none: it is right
+		outage  http.HandlerFunc
+		answers object
+		says    string
 	}{
-		"the zero value":       {Strategy{}, nil},
-		"everything":           {Strategy{BaseURL: "https://10.0.0.9:8080/2016-07-29/", Service: "web-1_a", Stack: "Shop", Basename: "app", Port: 65535, States: []string{"running"}, Health: []string{""}, Interval: 1, Client: &http.Client{}}, nil},
-		"a path":               {Strategy{Path: "self/stack"}, nil},
-		"no scheme":            {Strategy{BaseURL: "rancher-metadata/latest"}, []string{`BaseURL is "rancher-metadata/latest"`, "http://rancher-metadata/latest"}},
-		"another scheme":       {Strategy{BaseURL: "ftp://rancher-metadata/latest"}, []string{`BaseURL is "ftp:`}},
-		"no host":              {Strategy{BaseURL: "http:///latest"}, []string{`BaseURL is "http:///latest"`}},
-		"a query":              {Strategy{BaseURL: "http://h/latest?a=b"}, []string{`BaseURL is "http://h/latest?a=b"`}},
-		"no URL":               {Strategy{BaseURL: "http://h:port/"}, []string{"BaseURL", `":port"`, "want such as"}},
-		"a path and a service": {Strategy{Path: "self/stack", Service: "web"}, []string{`Path is "self/stack"`, `Service "web"`}},
-		"a path and a stack":   {Strategy{Path: "self/stack", Stack: "shop"}, []string{`Stack "shop"`}},
-		"a path as a service":  {Strategy{Service: "shop/web"}, []string{`Service is "shop/web"`, "want a name"}},
-		"an index":             {Strategy{Stack: "17"}, []string{`Stack is "17"`, "one is a letter"}},
-		"dots":                 {Strategy{Service: ".."}, []string{`Service is ".."`}},
-		"a bad name":           {Strategy{Basename: "a@b"}, []string{`Basename is "a@b"`}},
-		"a port below 0":       {Strategy{Port: -1}, []string{"Port is -1", "1 to 65535"}},
-		"a port too big":       {Strategy{Port: 65536}, []string{"Port is 65536"}},
-		"an interval below 0":  {Strategy{Interval: -time.Second}, []string{"Interval is -1s", "0 for 5s"}},
-		"several":              {Strategy{Port: -1, Interval: -1, Service: "?"}, []string{"Port is -1", "Interval is -1ns", `Service is "?"`}},
+		"a version":          {says(200, "text/plain", `"`+long+`"`), nil, "the version has 131072 bytes"},
+		"no version":         {says(200, "text/plain", long), nil, "invalid character"},
+		"a content type":     {says(200, "text/html; a="+strings.Repeat("a", 100000), ""), nil, "want JSON"},
+		"an address":         {nil, web(running("10.0.0.2", "primary_ip", long)), "unable to parse IP"},
+		"a zone":             {nil, web(running("fe80::1", "primary_ip", "fe80::1%"+long)), "zone"},
+		"a container's name": {nil, web(running("10.0.0.2", "name", long, "primary_ip", "?")), "container"},
+		"no container":       {nil, web(object{"id": long}), "neither primary_ip nor ips"},
+		"many containers":    {nil, web(many...), `"web.internal"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := tt.strategy.Validate()
-			if len(tt.says) == 0 {
-				if err != nil {
-					t.Errorf("it is refused: %v", err)
+			synctest.Test(t, func(t *testing.T) {
+				m, s := inMemory(t)
+				m.load(tt.answers)
+				m.fail(tt.outage, true)
+				err := first(t, s, self).Err
+				if err == nil || len(err.Error()) > maxError || !utf8.ValidString(err.Error()) {
+					t.Fatalf("the error has %d bytes, want at most %d, and valid ones", len(fmt.Sprint(err)), maxError)
 				}
-				return
-			}
-			if err == nil {
-				t.Fatal("it is taken for valid")
-			}
-			for _, say := range tt.says {
-				if !strings.Contains(err.Error(), say) {
-					t.Errorf("the error is %q, want %q in that", err, say)
+				if !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("the error is %v, want %q in it", err, tt.says)
 				}
-			}
-			r := cluster.NewRoster("", nil, func(c cluster.Change) { t.Errorf("Run tells %v", c) })
-			if ran := tt.strategy.Run(t.Context(), r); fmt.Sprint(ran) != err.Error() {
-				t.Errorf("Run returns %v, want the error of Validate", ran)
-			}
+			})
 		})
-	}
-}
-
-// TestNoPassword has an error not show one.
-func TestNoPassword(t *testing.T) {
-	for _, base := range []string{"http://me:hush@127.0.0.1:1/latest", "ftp://me:hush@h"} {
-		s := Strategy{BaseURL: base, Interval: time.Hour}
-		err := s.Validate()
-		if err == nil {
-			err = first(t, s, "").Err
-		}
-		if err == nil || strings.Contains(err.Error(), "hush") {
-			t.Errorf("of %s the error is %v, want one without the password", base, err)
-		}
-	}
-}
-
-func TestEqual(t *testing.T) {
-	one, two := &http.Client{}, &http.Client{}
-	for name, tt := range map[string]struct {
-		a, b Strategy
-		want bool
-	}{
-		"the zero value":  {Strategy{}, Strategy{}, true},
-		"the same":        {Strategy{States: []string{"running"}, Client: one}, Strategy{States: []string{"running"}, Client: one}, true},
-		"another client":  {Strategy{Client: one}, Strategy{Client: two}, false},
-		"another service": {Strategy{Service: "a"}, Strategy{Service: "b"}, false},
-		"other states":    {Strategy{}, Strategy{States: []string{}}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := tt.a.Equal(tt.b); got != tt.want {
-				t.Errorf("it is %t, want %t", got, tt.want)
-			}
-		})
-	}
-	if (Strategy{}).Equal(cluster.Poll(1, nil)) {
-		t.Error("it equals a strategy of another kind")
 	}
 }

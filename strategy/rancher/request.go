@@ -17,8 +17,11 @@ const (
 	requestTimeout = 5 * time.Second
 	// maxBody bounds an answer; it is some 10,000 containers.
 	maxBody = 8 << 20
-	// maxExcerpt is how much of an answer an error quotes.
+	// maxExcerpt is how much of an answer an error quotes, in bytes.
 	maxExcerpt = 200
+	// maxError is how long an error is whose parts have no bound: each of many
+	// containers may have a bad address, and a bad address may be long.
+	maxError = 1000
 )
 
 // client returns what makes the requests, and what ends whatever it has left. A
@@ -47,7 +50,7 @@ func (s Strategy) client() (client *http.Client, closeIdle func()) {
 // get returns the whole body of an answer that may be one. Its error says what
 // was asked and what was answered.
 func (p *poller) get(ctx context.Context, u *url.URL, timeout time.Duration) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("there is no answer within %s", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("there is no answer within %s: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
@@ -80,7 +83,9 @@ func check(u *url.URL, resp *http.Response) error {
 		begin, _ := io.ReadAll(io.LimitReader(resp.Body, maxExcerpt+1)) // the status is what counts
 		status := resp.Status
 		if to := resp.Header.Get("Location"); to != "" {
-			status += " to " + to
+			to, _, _ = strings.Cut(to, "?") // a query may be as secret as a password
+			to, _, _ = strings.Cut(to, "#")
+			status += " to " + excerpt([]byte(redact(to)))
 		}
 		return fmt.Errorf("GET %s: %s: %s", u.Redacted(), status, excerpt(begin))
 	}
@@ -92,6 +97,22 @@ func check(u *url.URL, resp *http.Response) error {
 	}
 	return nil
 }
+
+// A briefError is one that says at most maxError bytes: of a longer one the begin,
+// which is what was asked, and the end, which is why that failed.
+type briefError struct{ error }
+
+func (e briefError) Error() string {
+	s := e.error.Error()
+	if len(s) <= maxError {
+		return s
+	}
+	const gap = "…"
+	half := (maxError - len(gap)) / 2
+	return strings.ToValidUTF8(s[:half], "") + gap + strings.ToValidUTF8(s[len(s)-half:], "")
+}
+
+func (e briefError) Unwrap() error { return e.error }
 
 // unexpected is the error of an answer that isn't what was asked for.
 func unexpected(u *url.URL, body []byte, err error) error {

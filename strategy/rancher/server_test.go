@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ type object = map[string]any
 
 // A metadata is Rancher's metadata server, v0.9.5, as far as it matters here:
 // its paths, its shapes, its content types, and how long it holds a request.
+// TestFake holds it to that.
 type metadata struct {
 	began time.Time
 
@@ -86,11 +88,15 @@ func list(objects []object) []any {
 	return all
 }
 
+// asker is what self is for this container, by its address: that of a bubble's
+// network, and of a server on loopback.
+func asker(self object) object { return object{"10.0.0.1": self, "127.0.0.1": self} }
+
 // set has the server say that the asker's service is "web" of these containers.
 func (m *metadata) set(containers ...object) {
 	web := service("web", containers...)
 	m.load(object{
-		"self":   object{"service": web, "stack": stack("default", web)},
+		"self":   asker(object{"service": web, "stack": stack("default", web)}),
 		"stacks": list([]object{stack("default", web)}),
 	})
 }
@@ -117,6 +123,14 @@ func (m *metadata) load(answers object) (was object) {
 	m.answers = answers
 	m.wakeLocked()
 	return was
+}
+
+// reload has the server read its file anew. What is corrupt changes nothing.
+func (m *metadata) reload(file string) {
+	var answers object
+	if err := json.Unmarshal([]byte(file), &answers); err == nil {
+		m.load(answers)
+	}
 }
 
 func (m *metadata) wakeLocked() {
@@ -159,7 +173,7 @@ func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for start := time.Now(); ; {
 		m.mu.Lock()
 		outage, changed := m.outage, m.changed
-		value, ok := find(m.answers, strings.Split(strings.Trim(r.URL.Path, "/"), "/"))
+		value, ok := find(m.answers, r.RemoteAddr, strings.Split(strings.Trim(r.URL.Path, "/"), "/"))
 		m.mu.Unlock()
 		switch {
 		case outage != nil:
@@ -189,11 +203,20 @@ func held(maxWait string) time.Duration {
 	return min(time.Duration(n)*time.Second, 2*time.Minute)
 }
 
-// find follows a path after the version of the format. What is in a list is
-// found by index or name; names may be in any case.
-func find(answers object, path []string) (value any, ok bool) {
+// find follows a path after the version of the format, for the asker at an address
+// and port. What is in a list is found by index or name; names may be in any case.
+func find(answers object, asker string, path []string) (value any, ok bool) {
 	if answers == nil || path[0] != "latest" {
 		return nil, false
+	}
+	host, _, err := net.SplitHostPort(asker)
+	if err != nil {
+		panic(err)
+	}
+	answers = maps.Clone(answers)
+	selves, _ := answers["self"].(object)
+	if answers["self"], ok = selves[host]; !ok {
+		delete(answers, "self")
 	}
 	value = answers
 	for _, step := range path[1:] {
