@@ -79,6 +79,30 @@ func TestNobodyIsConfirmedInTime(t *testing.T) {
 	}
 }
 
+// TestUpgrade has the other container of a service of two replaced, so that there
+// is nobody for a while, and the new one be linked as soon as it is listed, of
+// whatever length the grace is.
+func TestUpgrade(t *testing.T) {
+	for _, grace := range []time.Duration{10 * time.Second, 30 * time.Second, time.Hour} {
+		t.Run(grace.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, s := inMemory(t)
+				s.Interval = time.Hour
+				sup := supervise(t, s, grace)
+				time.Sleep(time.Minute)
+				m.setNodes(self)
+				time.Sleep(1500 * time.Millisecond)
+				m.setNodes(self, b)
+				time.Sleep(100 * time.Millisecond)
+				synctest.Wait()
+				if got := sup.Nodes(); !slices.Equal(got, []cluster.Node{a, b}) {
+					t.Errorf("100ms after a change it is linked with %q, want %q and the new %q", got, a, b)
+				}
+			})
+		})
+	}
+}
+
 // TestSlowServer has one that takes its time for each request be believed that
 // there is nobody, if it can say so often enough within the remove grace, and else
 // fail without a break: it isn't believed for a moment, again and again. Whoever

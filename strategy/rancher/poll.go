@@ -41,9 +41,9 @@ type poller struct {
 	version, content *url.URL
 	roster           *cluster.Roster
 
-	// late is the time within which an answer of nobody could not be confirmed,
-	// as the server is slower; zero if it could.
-	late time.Duration
+	// confirm is the time within which an answer of nobody has to be confirmed;
+	// zero until there was one.
+	confirm time.Duration
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -83,6 +83,7 @@ func (p *poller) run(ctx context.Context) {
 func (p *poller) look(ctx context.Context, known string, confirm time.Duration) (version string, err error) {
 	patience, timeout := hold+overshoot+requestTimeout, requestTimeout
 	if confirm > 0 {
+		p.confirm = confirm
 		patience, timeout = min(patience, confirm/2), min(timeout, confirm)
 	}
 	version, err = p.wait(ctx, known, patience)
@@ -129,9 +130,6 @@ func (p *poller) wait(ctx context.Context, known string, patience time.Duration)
 func (p *poller) tell(ctx context.Context, timeout time.Duration) error {
 	began := time.Now()
 	body, err := p.get(ctx, p.content, timeout)
-	if timeout < requestTimeout && errors.Is(err, context.DeadlineExceeded) {
-		p.late = timeout
-	}
 	if err != nil {
 		return err
 	}
@@ -147,12 +145,12 @@ func (p *poller) tell(ctx context.Context, timeout time.Duration) error {
 		p.fail(fmt.Errorf("GET %s: %w", p.content.Redacted(), bad))
 		return nil
 	}
-	// It would be told only to fail again.
-	if took := time.Since(began); p.late > 0 && took > p.late && p.nobody(nodes) && p.nobody(keep) {
+	// From a server that slow it can't be confirmed: it would be told, and fail,
+	// again and again.
+	if took := time.Since(began); p.confirm > 0 && took > p.confirm && p.nobody(nodes) && p.nobody(keep) {
 		return fmt.Errorf("GET %s: the answer of nobody but this node took %s; for the remove grace it has to be confirmed within %s",
-			p.content.Redacted(), took.Round(time.Millisecond), p.late)
+			p.content.Redacted(), took.Round(time.Millisecond), p.confirm)
 	}
-	p.late = 0
 	p.roster.Replace(nodes, keep...)
 	return nil
 }
