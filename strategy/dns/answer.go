@@ -8,16 +8,18 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
-// read returns what a usable message says that a name has of a type. It follows
-// CNAMEs; next is where they lead if the message doesn't say what is there.
-func read(m *miekg.Msg, name string, kind uint16) (a answer, next string, err error) {
+// read returns what a usable message says that the last name of a chain of
+// CNAMEs has of a type. It follows further ones; longer is the chain with those,
+// if the message doesn't say what is at its end.
+func read(m *miekg.Msg, chain []string, kind uint16) (a answer, longer []string, err error) {
 	a = answer{extra: m.Extra, ttl: forever}
-	name = miekg.CanonicalName(name)
-	seen := []string{name}
+	asked := len(chain)
 	for {
-		target := ""
+		name, target := chain[len(chain)-1], ""
 		for _, rr := range m.Answer {
 			h := rr.Header()
 			if h.Class != miekg.ClassINET || miekg.CanonicalName(h.Name) != name {
@@ -27,7 +29,7 @@ func read(m *miekg.Msg, name string, kind uint16) (a answer, next string, err er
 				continue
 			}
 			if !complete(rr) {
-				return a, "", fmt.Errorf("a malformed answer: %s has a record without all of its data", h.Name)
+				return a, nil, fmt.Errorf("a malformed answer: %s has a record without all of its data", h.Name)
 			}
 			a.ttl = min(a.ttl, seconds(h.Ttl))
 			if c, ok := rr.(*miekg.CNAME); ok {
@@ -38,14 +40,17 @@ func read(m *miekg.Msg, name string, kind uint16) (a answer, next string, err er
 		}
 		switch {
 		case target == "" || len(a.records) > 0:
-			return a.end(m, len(seen) > 1, name)
-		case slices.Contains(seen, target):
-			return a, "", fmt.Errorf("its CNAMEs lead in a circle: %s", strings.Join(append(seen, target), " "))
-		case len(seen) > maxChain:
-			return a, "", fmt.Errorf("more than %d CNAMEs, the last of which leads to %s", maxChain, target)
+			more, err := a.end(m, len(chain) > asked)
+			if !more {
+				chain = nil
+			}
+			return a, chain, err
+		case slices.Contains(chain, target):
+			return a, nil, fmt.Errorf("its CNAMEs lead in a circle: %s", strings.Join(append(chain, target), " "))
+		case len(chain) > maxChain:
+			return a, nil, fmt.Errorf("more than %d CNAMEs, the last of which leads to %s", maxChain, target)
 		}
-		name = target
-		seen = append(seen, name)
+		chain = append(chain, target)
 	}
 }
 
@@ -66,25 +71,26 @@ func complete(rr miekg.RR) bool {
 	}
 }
 
-// end says what follows at the end of a message's CNAMEs, if there are any.
-func (a answer) end(m *miekg.Msg, moved bool, name string) (_ answer, next string, err error) {
+// end notes what follows at the end of a message's CNAMEs, if there are any: more
+// is that the message doesn't say.
+func (a *answer) end(m *miekg.Msg, moved bool) (more bool, err error) {
 	if len(a.records) > 0 {
 		if m.Rcode == miekg.RcodeNameError {
 			err = fmt.Errorf("NXDOMAIN, but with %d records", len(a.records))
 		}
-		return a, "", err
+		return false, err
 	}
 	ttl, denied := negativeTTL(m)
 	switch {
 	case m.Rcode == miekg.RcodeNameError: // of the last name: RFC 6604, section 3
-		a.none = ErrNoName
+		a.none = []error{ErrNoName}
 	case moved && !denied:
-		return a, name, nil
+		return true, nil
 	default:
-		a.none = ErrNoData
+		a.none = []error{ErrNoData}
 	}
 	a.ttl = min(a.ttl, ttl)
-	return a, "", nil
+	return false, nil
 }
 
 // negativeTTL is how long it holds that there are no records, and whether the
@@ -110,19 +116,50 @@ func seconds(ttl uint32) time.Duration {
 // addrsOf are the addresses of records, those of nodes or not.
 func addrsOf(records []miekg.RR) (addrs []netip.Addr) {
 	for _, rr := range records {
-		var addr netip.Addr
-		var ok bool
-		switch rr := rr.(type) {
-		case *miekg.A:
-			addr, ok = netip.AddrFromSlice(rr.A)
-		case *miekg.AAAA:
-			addr, ok = netip.AddrFromSlice(rr.AAAA)
-		}
-		if ok {
+		if addr, ok := addrOf(rr); ok {
 			addrs = append(addrs, addr)
 		}
 	}
 	return addrs
+}
+
+func addrOf(rr miekg.RR) (netip.Addr, bool) {
+	switch rr := rr.(type) {
+	case *miekg.A:
+		return netip.AddrFromSlice(rr.A)
+	case *miekg.AAAA:
+		return netip.AddrFromSlice(rr.AAAA)
+	default:
+		return netip.Addr{}, false
+	}
+}
+
+// sift leaves out records that can't be a node's, such as the address 0.0.0.0,
+// and says of each what is wrong.
+func (s Strategy) sift(records []miekg.RR, server string) (good []miekg.RR, errs []error) {
+	for _, rr := range records {
+		if err := s.check(rr); err != nil {
+			errs = append(errs, newQueryError(rr.Header().Name, rr.Header().Rrtype, server, err))
+		} else {
+			good = append(good, rr)
+		}
+	}
+	return good, errs
+}
+
+func (s Strategy) check(rr miekg.RR) (err error) {
+	if addr, ok := addrOf(rr); ok {
+		_, err = transport.ParseNodeWithPort(addr.String(), 1)
+	}
+	srv, ok := rr.(*miekg.SRV)
+	switch {
+	case !ok || srv.Target == ".":
+	case srv.Port == 0:
+		err = fmt.Errorf("%s has port 0", srv.Target)
+	case s.Names:
+		_, err = transport.ParseNode(s.node(srv.Target, int(srv.Port)))
+	}
+	return err
 }
 
 // targetsOf are the hosts of SRV records, in order, and their ports.

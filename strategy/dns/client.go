@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	miekg "github.com/miekg/dns"
@@ -19,8 +20,8 @@ var (
 	ErrNoData = errors.New("NOERROR, but no records of that type")
 )
 
-// A QueryError says what came of one question. It is part of what a topology's
-// status and events tell of a failure.
+// A QueryError says what came of one question. It is in what a topology's status
+// and events tell of a failure: one for each cause, the first of those with it.
 type QueryError struct {
 	// Name and Type are what was asked for: "web.internal.", "AAAA".
 	Name, Type string
@@ -37,6 +38,10 @@ func (e *QueryError) Error() string {
 // Unwrap returns Err.
 func (e *QueryError) Unwrap() error { return e.Err }
 
+func newQueryError(name string, kind uint16, server string, err error) error {
+	return &QueryError{Name: name, Type: miekg.TypeToString[kind], Server: server, Err: err}
+}
+
 // turns is whose turn it is to be asked first, with the option rotate.
 type turns struct{ atomic.Uint64 }
 
@@ -47,40 +52,63 @@ type client struct {
 	strategy Strategy
 	exchange exchanger
 	turn     *turns
+	// silent says of each server whether a question of this round has timed out
+	// there. It is asked last then, or each of many questions would wait for it.
+	silent []atomic.Bool
+}
+
+func newClient(c config, s Strategy, exchange exchanger, turn *turns) *client {
+	return &client{config: c, strategy: s, exchange: exchange, turn: turn, silent: make([]atomic.Bool, len(c.servers))}
 }
 
 // ask asks servers in turn until one gives a usable answer, and says which one
-// it was. With an error, the message may still be there: a part of an answer.
-func (c *client) ask(ctx context.Context, name string, kind uint16) (*miekg.Msg, string, error) {
+// it was. With errors, the message may still be there: a part of an answer.
+func (c *client) ask(ctx context.Context, name string, kind uint16) (m *miekg.Msg, server string, errs []error) {
 	first := 0
 	if c.rotate {
 		first = int(c.turn.Add(1)-1) % len(c.servers)
 	}
-	errs := make([]error, len(c.servers)) // the last of each
-	var part *miekg.Msg
-	var from string
+	last := make([]error, len(c.servers)) // of each server
 	for range c.attempts {
-		for i := range c.servers {
-			i = (first + i) % len(c.servers)
-			server := c.servers[i]
-			m, err := c.askServer(ctx, server, name, kind)
+		for _, i := range c.order(first) {
+			said, err := c.askServer(ctx, i, name, kind)
 			if err == nil {
-				return m, server, nil
+				return said, c.servers[i], nil
 			}
-			errs[i] = &QueryError{Name: name, Type: miekg.TypeToString[kind], Server: server, Err: err}
-			if m != nil && m.Rcode == miekg.RcodeSuccess {
-				part, from = m, server
+			last[i] = newQueryError(name, kind, c.servers[i], err)
+			if said != nil && said.Rcode == miekg.RcodeSuccess {
+				m, server = said, c.servers[i]
 			}
 			if ctx.Err() != nil {
-				return part, from, errors.Join(errs...)
+				return m, server, present(last)
 			}
 		}
 	}
-	return part, from, errors.Join(errs...)
+	return m, server, present(last)
+}
+
+// present leaves out those that are nil.
+func present(errs []error) []error {
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+// order is that in which servers are asked: from the first on, the silent ones
+// last.
+func (c *client) order(first int) []int {
+	var good, silent []int
+	for i := range c.servers {
+		i = (first + i) % len(c.servers)
+		if c.silent[i].Load() {
+			silent = append(silent, i)
+		} else {
+			good = append(good, i)
+		}
+	}
+	return append(good, silent...)
 }
 
 // askServer asks one server: by UDP and, if the answer is truncated, by TCP.
-func (c *client) askServer(ctx context.Context, server, name string, kind uint16) (*miekg.Msg, error) {
+func (c *client) askServer(ctx context.Context, server int, name string, kind uint16) (*miekg.Msg, error) {
 	edns := true
 	m, err := c.within(ctx, "udp", server, newQuery(name, kind, edns))
 	if err != nil {
@@ -106,10 +134,14 @@ func (c *client) askServer(ctx context.Context, server, name string, kind uint16
 }
 
 // within bounds an exchange.
-func (c *client) within(ctx context.Context, network, server string, query *miekg.Msg) (*miekg.Msg, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer by %s within %s", network, c.timeout))
+func (c *client) within(ctx context.Context, network string, server int, query *miekg.Msg) (*miekg.Msg, error) {
+	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer by %s within %s", network, c.timeout))
 	defer cancel()
-	return c.exchange(ctx, network, server, query)
+	m, err := c.exchange(bounded, network, c.servers[server], query)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		c.silent[server].Store(true)
+	}
+	return m, err
 }
 
 // usable says why an answer says nothing about its question, or not all; nil if

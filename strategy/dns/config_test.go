@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -189,6 +190,18 @@ func TestAsked(t *testing.T) {
 			[]string{"udp 10.0.0.1:53 web.a. A"},
 			"Replace 10.0.0.2",
 		},
+		"a silent server goes last": {
+			two + "options attempts:1\nsearch a\n",
+			map[string]string{"10.0.0.1:53 web.a. A": "silent", "web.a. A": "NXDOMAIN", "web. A": a2},
+			[]string{"udp 10.0.0.1:53 web.a. A", "udp 10.0.0.2:53 web.a. A", "udp 10.0.0.2:53 web. A"},
+			"Replace 10.0.0.2",
+		},
+		"a silent server goes last, and is asked": {
+			two + "options attempts:1\nsearch a\n",
+			map[string]string{"10.0.0.1:53 web.a. A": "silent", "web.a. A": "NXDOMAIN", "web. A": a2, "10.0.0.2:53 web. A": "SERVFAIL"},
+			[]string{"udp 10.0.0.1:53 web.a. A", "udp 10.0.0.2:53 web.a. A", "udp 10.0.0.2:53 web. A", "udp 10.0.0.1:53 web. A"},
+			"Replace 10.0.0.2",
+		},
 		"up to a name that fails": {
 			"nameserver 10.0.0.1\noptions attempts:1\n" + search,
 			map[string]string{"web.a. A": "SERVFAIL", "web.b. A": "|web.b. 5 A 10.0.0.2"},
@@ -221,6 +234,80 @@ func TestAsked(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSearchList has a name of the search list that can't be asked for end the
+// search where answers are authoritative, and only be told of where they are hints.
+// The error names all that were tried.
+func TestSearchList(t *testing.T) {
+	for name, tt := range map[string]struct {
+		says                 map[string]string
+		hints, authoritative string
+		error                string // of hints
+	}{
+		"the first fails": {
+			map[string]string{"web.a. A": "SERVFAIL", "web.b. A": "|web.b. 5 A 10.0.0.2"},
+			"Add 10.0.0.2; Fail", "Fail",
+			"dns: web.a. A from 10.0.0.1:53: SERVFAIL",
+		},
+		"the first fails, of the rest there is none": {
+			map[string]string{"web.a. A": "SERVFAIL", "web.b. A": "NXDOMAIN", "web. A": "NXDOMAIN"},
+			"Fail", "Fail",
+			"dns: web.a. A from 10.0.0.1:53: SERVFAIL; A of 2 names, the first of which is web.b., from 10.0.0.1:53: NXDOMAIN: there is no such name",
+		},
+		"the last fails": {
+			map[string]string{"web.a. A": "NXDOMAIN", "web.b. A": "NXDOMAIN", "web. A": "SERVFAIL"},
+			"Fail", "Fail",
+			"dns: web. A from 10.0.0.1:53: SERVFAIL; A of 2 names, the first of which is web.a., from 10.0.0.1:53: NXDOMAIN: there is no such name",
+		},
+		"there is none": {
+			map[string]string{"web.a. A": "NXDOMAIN", "web.b. A": soa, "web. A": "NXDOMAIN"},
+			"Fail", "Replace",
+			"dns: A of 2 names, the first of which is web.a., from 10.0.0.1:53: NXDOMAIN: there is no such name; web.b. A from 10.0.0.1:53: NOERROR, but no records of that type",
+		},
+		"a part is enough": {
+			map[string]string{"web.a. A": "NXDOMAIN|web.a. 5 A 10.0.0.2", "web.b. A": "SERVFAIL"},
+			"Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail",
+			"dns: web.a. A from 10.0.0.1:53: NXDOMAIN, but with 1 records",
+		},
+	} {
+		for authoritative, want := range map[bool]string{false: tt.hints, true: tt.authoritative} {
+			t.Run(fmt.Sprintf("%s/authoritative=%v", name, authoritative), func(t *testing.T) {
+				s := conf(t, "nameserver 10.0.0.1\nsearch a b\n")
+				s.Authoritative = authoritative
+				got, err := told(t, s, (&fake{says: tt.says}).exchange)
+				if strings.Join(got, "; ") != want {
+					t.Errorf("the roster is told %q with %v, want %q", got, err, want)
+				}
+				if !authoritative && (err == nil || err.Error() != tt.error) {
+					t.Errorf("the error is %q, want %q", err, tt.error)
+				}
+			})
+		}
+	}
+}
+
+// TestSilentServer has many hosts of SRV records be found within the time that an
+// answer of nobody leaves for that, though the first server is silent.
+func TestSilentServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const hosts = 200
+		says := map[string]string{"10.0.0.1:53 web. SRV": "silent"}
+		for i := range hosts {
+			name := fmt.Sprintf("p%d.", i)
+			says["udp 10.0.0.2:53 web. SRV"] += "|web. 5 SRV 0 0 4370 " + name
+			for _, kind := range []string{"A", "AAAA"} {
+				says["10.0.0.1:53 "+name+" "+kind] = "silent"
+			}
+			says["udp 10.0.0.2:53 "+name+" A"] = fmt.Sprintf("|%s 5 A 10.0.0.%d", name, i+1)
+		}
+		s := Strategy{Queries: []string{"web."}, SRV: true, Servers: []string{"10.0.0.1", "10.0.0.2"}, Authoritative: true}
+		began := time.Now()
+		results := s.round(t.Context(), (&fake{says: says}).exchange, new(turns))
+		if n, took := len(results[0].nodes), time.Since(began); n != hosts || results[0].errs != nil || took > 6*time.Second {
+			t.Errorf("it finds %d nodes of %d after %s, and %v; want all within 6 s", n, hosts, took, oneError(results[0].errs))
+		}
+	})
 }
 
 // TestRotate has questions begin with one server after the other.

@@ -20,6 +20,9 @@ const (
 	// shortest is between two rounds of questions, whatever the TTL says, and
 	// after a first failure.
 	shortest = time.Second
+	// leastTime is the least Interval and Timeout: less is a number without its
+	// unit.
+	leastTime = 10 * time.Millisecond
 	// maxJitter leaves a change to be seen within the TTL and a second.
 	maxJitter = 500 * time.Millisecond
 	// maxRound bounds all questions of a round together.
@@ -44,7 +47,8 @@ type Strategy struct {
 
 	// Names passes the hosts of SRV records on as names, which the transport
 	// resolves at every attempt, instead of their addresses. So a node stays
-	// the same when it comes back with another address.
+	// the same when it comes back with another address. The transport does that
+	// in its own way: Network must be empty, and Servers aren't asked for them.
 	Names bool
 
 	// Port is that of the addresses: 1 to 65535. It must be zero with SRV, and
@@ -61,7 +65,7 @@ type Strategy struct {
 	Network string
 
 	// Authoritative takes an answer that is whole and successful, for each
-	// query and in both address families, for the whole truth: a node that it
+	// query and in each family of Network, for the whole truth: a node that it
 	// lacks lingers, and is disconnected after the remove grace. A name that
 	// doesn't exist, or has no addresses, stands for nobody then. False means
 	// that answers are hints. See "What an answer means" in the package's doc.
@@ -69,7 +73,9 @@ type Strategy struct {
 
 	// Servers are asked instead of those of resolv.conf, in this order:
 	// "10.0.0.53" or "127.0.0.1:8600"; the port is 53 if there is none. No
-	// search list applies then. Nil means those of resolv.conf.
+	// search list applies then. Nil means those of resolv.conf. With Names they
+	// are asked for SRV records only: the transport resolves the hosts, by the
+	// servers of the machine.
 	Servers []string
 
 	// ResolvConf is the file that names the servers, read in each round. Empty
@@ -80,14 +86,21 @@ type Strategy struct {
 	// least TTL of an answer is shorter, it is asked again then, though not
 	// within a second; up to a tenth, but at most half a second, is added as
 	// jitter. After a failure it is asked again after a second, and twice as
-	// late each time up to Interval. After an authoritative answer of nobody, 5
-	// seconds are the longest. A third of the remove grace at most is right for
-	// Authoritative: a node is then seen missing several times before it is
-	// disconnected. Zero means 5 s; negative is refused.
+	// late each time up to Interval, but when the TTL ends if a part of the
+	// answer was good. An authoritative answer of nobody, for which nodes would
+	// be given up, is confirmed: neither the time to the next round nor that
+	// round is then longer than Roster.ConfirmWithin says, which is a fifth of
+	// the remove grace, 6 s by default.
+	//
+	// A third of the remove grace at most is right for Authoritative: a node is
+	// then seen missing several times before it is disconnected. One under a
+	// second, which is for tests, is the time between all rounds, whatever the
+	// TTL says, and after failures too. Zero means 5 s; under 10 ms is refused.
 	Interval time.Duration
 
 	// Timeout is how long one server has to answer one question by UDP or TCP.
-	// Zero means what resolv.conf says, else 5 s; negative is refused.
+	// A server that lets it pass is asked last in the rest of the round. Zero
+	// means what resolv.conf says, else 5 s; under 10 ms is refused.
 	Timeout time.Duration
 
 	// Attempts is how often all servers are asked in turn until one answers.
@@ -166,6 +179,9 @@ func (s Strategy) checkNodes() error {
 	default:
 		errs = append(errs, fmt.Errorf(`dns: Network is %q; want "ip4", "ip6", or "ip" or nothing for both`, s.Network))
 	}
+	if s.Names && s.Resolver == nil && len(s.kinds()) == 1 {
+		errs = append(errs, fmt.Errorf("dns: Network is %q and Names is true (Kubernetes: SRV), whose hosts the transport resolves, in both families; leave it empty", s.Network))
+	}
 	return errors.Join(errs...)
 }
 
@@ -187,11 +203,11 @@ func (s Strategy) checkServers() error {
 
 func (s Strategy) checkTimes() error {
 	var errs []error
-	if s.Interval < 0 {
-		errs = append(errs, fmt.Errorf("dns: Interval is %s; want more than zero, or 0 for %s", s.Interval, defaultInterval))
+	if s.Interval != 0 && s.Interval < leastTime {
+		errs = append(errs, fmt.Errorf("dns: Interval is %s; want at least %s, such as 5*time.Second, or 0 for %s", s.Interval, leastTime, defaultInterval))
 	}
-	if s.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("dns: Timeout is %s; want more than zero, or 0 for resolv.conf's", s.Timeout))
+	if s.Timeout != 0 && s.Timeout < leastTime {
+		errs = append(errs, fmt.Errorf("dns: Timeout is %s; want at least %s, such as 2*time.Second, or 0 for resolv.conf's", s.Timeout, leastTime))
 	}
 	if s.Attempts < 0 {
 		errs = append(errs, fmt.Errorf("dns: Attempts is %d; want at least 1, or 0 for resolv.conf's", s.Attempts))
@@ -221,7 +237,7 @@ func (s Strategy) run(ctx context.Context, r *cluster.Roster, exchange exchanger
 		if said[len(said)-1].Kind != cluster.Failed {
 			failures = 0
 		}
-		wait := time.NewTimer(s.pause(leastTTL(results), failures, r.ConfirmWithin(), rand.Float64()))
+		wait := time.NewTimer(s.pause(holds(said, results), failures, r.ConfirmWithin(), rand.Float64()))
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
@@ -246,15 +262,15 @@ func tell(r *cluster.Roster, said []cluster.Change) {
 }
 
 // pause is how long to wait before the next round, after an answer that holds
-// for ttl, or after so many failures. confirm is the roster's ConfirmWithin, and
-// random is in [0,1).
+// for ttl, and after so many failures, whole or in part. confirm is the roster's
+// ConfirmWithin, and random is in [0,1).
 func (s Strategy) pause(ttl time.Duration, failures int, confirm time.Duration, random float64) time.Duration {
 	longest := s.Interval
 	if longest == 0 {
 		longest = defaultInterval
 	}
 	if failures > 0 {
-		ttl = shortest << min(failures-1, 16)
+		ttl = min(ttl, shortest<<min(failures-1, 16))
 	}
 	d := min(max(ttl, shortest), longest)
 	d += time.Duration(random * float64(min(d/10, maxJitter)))
@@ -286,9 +302,9 @@ func (s Strategy) round(ctx context.Context, exchange exchanger, turn *turns) []
 	}
 	cfg, err := s.config()
 	if err != nil {
-		return []result{{err: err}}
+		return []result{{ttl: forever, errs: []error{err}}}
 	}
-	c := client{config: cfg, strategy: s, exchange: exchange, turn: turn}
+	c := newClient(cfg, s, exchange, turn)
 	side(len(results), func(i int) { results[i] = c.lookup(ctx, s.Queries[i]) })
 	return results
 }
@@ -302,20 +318,21 @@ func (s Strategy) askResolver(ctx context.Context, query string) result {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	hosts, err := s.Resolver(ctx, query)
-	if err != nil {
-		return result{err: fmt.Errorf("dns: Resolver for %q: %w", query, err)}
-	}
 	res := result{ttl: forever}
+	if err != nil {
+		res.errs = []error{fmt.Errorf("dns: Resolver for %q: %w", query, err)}
+		return res
+	}
 	for _, h := range hosts {
 		n, err := transport.ParseNodeWithPort(s.named(h), s.Port)
 		if err != nil {
-			res.err = errors.Join(res.err, fmt.Errorf("dns: Resolver for %q: %w", query, err))
+			res.errs = append(res.errs, fmt.Errorf("dns: Resolver for %q: %w", query, err))
 			continue
 		}
 		res.nodes = append(res.nodes, n)
 	}
 	if len(hosts) == 0 {
-		res.none = fmt.Errorf("dns: Resolver for %q: no hosts", query)
+		res.none = []error{fmt.Errorf("dns: Resolver for %q: no hosts", query)}
 	}
 	return res
 }

@@ -55,10 +55,16 @@ func TestValidate(t *testing.T) {
 		"a resolver and servers": {good(func(s *Strategy) {
 			s.Servers, s.Resolver = []string{"10.0.0.53"}, func(context.Context, string) ([]string, error) { return nil, nil }
 		}), "Resolver is set beside Servers"},
-		"a negative interval": {good(func(s *Strategy) { s.Interval = -time.Second }), "Interval is -1s; want more than zero, or 0 for 5s"},
-		"a negative timeout":  {good(func(s *Strategy) { s.Timeout = -time.Second }), "Timeout is -1s; want more than zero, or 0 for resolv.conf's"},
-		"negative attempts":   {good(func(s *Strategy) { s.Attempts = -1 }), "Attempts is -1; want at least 1, or 0"},
-		"several":             {Strategy{Queries: []string{""}, Interval: -1}, "Interval is -1ns"},
+		"a negative interval":          {good(func(s *Strategy) { s.Interval = -time.Second }), "Interval is -1s; want at least 10ms, such as 5*time.Second, or 0 for 5s"},
+		"a negative timeout":           {good(func(s *Strategy) { s.Timeout = -time.Second }), "Timeout is -1s; want at least 10ms, such as 2*time.Second, or 0 for resolv.conf's"},
+		"an interval without its unit": {good(func(s *Strategy) { s.Interval = 5 }), "Interval is 5ns; want at least 10ms, such as 5*time.Second, or 0 for 5s"},
+		"the least interval":           {good(func(s *Strategy) { s.Interval = 10 * time.Millisecond }), ""},
+		"a timeout without its unit":   {good(func(s *Strategy) { s.Timeout = 5 }), "Timeout is 5ns; want at least 10ms"},
+		"names of one family":          {Strategy{Queries: []string{"web"}, SRV: true, Names: true, Network: "ip6"}, `Network is "ip6" and Names is true (Kubernetes: SRV), whose hosts the transport resolves, in both families; leave it empty`},
+		"names of both families":       {Strategy{Queries: []string{"web"}, SRV: true, Names: true, Network: "ip"}, ""},
+		"SRV of one family":            {Strategy{Queries: []string{"web"}, SRV: true, Network: "ip6"}, ""},
+		"negative attempts":            {good(func(s *Strategy) { s.Attempts = -1 }), "Attempts is -1; want at least 1, or 0"},
+		"several":                      {Strategy{Queries: []string{""}, Interval: -1}, "Interval is -1ns"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tt.strategy.Validate()

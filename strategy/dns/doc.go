@@ -16,10 +16,11 @@
 //
 // With Strategy.Authoritative, an answer counts as the whole truth
 // (Roster.Replace) if it is whole: each query was answered with success, in both
-// address families, without being truncated, and each host of an SRV record has
-// been found, in both families as well. Whom it lacks lingers, and is disconnected after the remove grace
-// (cluster.WithRemoveGrace). It is for sources that always list all: a headless
-// service of Kubernetes, or a zone file.
+// address families (of Strategy.Network, if set), without being truncated, and
+// each host of an SRV record has been found, in both families as well; with
+// Strategy.Names it need not be. Whom it lacks lingers, and is disconnected after
+// the remove grace (cluster.WithRemoveGrace). It is for sources that always list
+// all: a headless service of Kubernetes, or a zone file.
 //
 //	                                 as hints        authoritative
 //	whole, with addresses            Add             Replace
@@ -32,17 +33,23 @@
 //	no server; no resolv.conf        Fail            Fail
 //
 // A failure never removes a node. Its error says which name and type were asked
-// for, of which server, and what came back ([QueryError]).
+// for, of which server, and what came back ([QueryError]), in one line, with each
+// cause once, however many names it is of.
 //
 // # How servers are asked
 //
 // As resolv.conf(5) says, with its servers, search, ndots, timeout, attempts and
 // rotate; the file is read in each round. The next server is asked after a
-// timeout, any code but NOERROR and NXDOMAIN, and a referral. Queries have EDNS0
-// (RFC 6891), unless a server doesn't know that; a truncated answer is asked for
-// again by TCP; CNAMEs are followed, 8 at most, in the answer or by asking again.
-// The search list is left at the first name that has records, and also at one
-// that can't be asked for: another name might stand for others.
+// timeout, any code but NOERROR and NXDOMAIN, and a referral. One that has timed
+// out is asked last for the rest of the round. Queries have EDNS0 (RFC 6891),
+// unless a server doesn't know that; a truncated answer is asked for again by TCP;
+// CNAMEs are followed, 8 at most, in the answer and by asking again together.
+//
+// The search list is left at the first name that has records. Where one can't be
+// asked for, other resolvers of resolv.conf(5) go on after some failures, and
+// return what the next name stands for as if nothing had happened. Here it is told
+// of: hints go on to the next name (Add and Fail), and where answers are
+// authoritative, the list is left, since another name might stand for others.
 //
 // There is no cache of its own: a round asks for everything anew, and the next
 // one begins when the least TTL is over (Strategy.Interval).

@@ -50,7 +50,10 @@ func exchange(ctx context.Context, network, server string, query *miekg.Msg) (*m
 	for {
 		p, err := conn.ReadMsgHeader(nil)
 		if err != nil && !errors.Is(err, miekg.ErrShortRead) {
-			return nil, errors.Join(because(ctx, err), dropped)
+			if err = because(ctx, err); dropped != nil {
+				err = fmt.Errorf("%w, but %w", err, dropped)
+			}
+			return nil, err
 		}
 		m, err := decode(p, query)
 		if err == nil {
@@ -62,10 +65,15 @@ func exchange(ctx context.Context, network, server string, query *miekg.Msg) (*m
 	}
 }
 
-// because is why a connection failed: if ctx is done, for that.
+// because is why a connection failed: if ctx is done, for that. Whence and where
+// it was is left out, since the port is another each time, and whoever asks knows
+// the server.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
 	}
 	return err
 }

@@ -130,7 +130,7 @@ type Kubernetes struct {
 	Hints bool
 
 	// Basename, Network, Servers, ResolvConf, Interval, Timeout, Attempts and
-	// Resolver are as those of [Strategy].
+	// Resolver are as those of [Strategy]. With SRV, Network must be empty.
 	Basename   string
 	Network    string
 	Servers    []string

@@ -3,8 +3,8 @@ package dns
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,41 +13,59 @@ import (
 	"github.com/libcluster-go/cluster"
 )
 
-// maxChain is how many CNAMEs are followed.
+// maxChain is how many CNAMEs are followed, in one answer and by asking again
+// together.
 const maxChain = 8
+
+// errNoService is what an SRV record says whose target is the root.
+var errNoService = errors.New("the root is its target, which means that there is no such service (RFC 2782)")
 
 // An answer is what servers say that a name has of one type.
 type answer struct {
+	server  string // who gave it
 	records []miekg.RR
 	extra   []miekg.RR // the additional section
 	ttl     time.Duration
-	none    error // why there are no records, if servers said so well
-	err     error // what failed; records are a part of the answer then
+	none    []error // why there are no records, if servers said so well
+	errs    []error // what failed; records are a part of the answer then
 }
 
 // lookup finds the nodes of a query: of the first of its names that has any.
-// It stops at a name of which that can't be found out, since another name might
-// stand for others.
-func (c *client) lookup(ctx context.Context, query string) (found result) {
+// Where answers are authoritative, it stops at a name of which that can't be
+// found out, since another name might stand for others.
+func (c *client) lookup(ctx context.Context, query string) result {
+	all := result{ttl: forever}
 	for _, name := range c.names(query) {
-		if c.strategy.SRV {
-			found = c.services(ctx, name)
-		} else {
-			found = c.hosts(ctx, name)
+		found := c.find(ctx, name)
+		all.nodes = found.nodes
+		all.ttl = min(all.ttl, found.ttl)
+		all.errs = append(all.errs, found.errs...)
+		if len(found.nodes) > 0 {
+			all.none = nil
+			return all
 		}
-		if found.none == nil || found.err != nil {
-			return found
+		if len(found.errs) > 0 && c.strategy.Authoritative {
+			return all
 		}
+		all.none = append(all.none, found.none...)
 	}
-	return found
+	return all
+}
+
+// find finds the nodes of a name.
+func (c *client) find(ctx context.Context, name string) result {
+	if c.strategy.SRV {
+		return c.services(ctx, name)
+	}
+	return c.hosts(ctx, name)
 }
 
 // hosts finds the nodes of a name's addresses.
 func (c *client) hosts(ctx context.Context, name string) result {
 	a := c.addresses(ctx, name, c.strategy.kinds())
-	found := result{ttl: a.ttl, none: a.none, err: a.err}
+	found := result{ttl: a.ttl, none: a.none, errs: a.errs}
 	for _, addr := range addrsOf(a.records) {
-		found.nodes = append(found.nodes, cluster.Node(c.strategy.node(addr.String(), c.strategy.Port)))
+		found.add(c.strategy, addr.String(), c.strategy.Port)
 	}
 	return found
 }
@@ -57,16 +75,13 @@ func (c *client) addresses(ctx context.Context, name string, kinds []uint16) ans
 	answers := make([]answer, len(kinds))
 	side(len(kinds), func(i int) { answers[i] = c.resolve(ctx, name, kinds[i]) })
 	both := answer{ttl: forever}
-	var errs []error
 	for _, a := range answers {
 		both.records = append(both.records, a.records...)
 		both.ttl = min(both.ttl, a.ttl)
-		errs = append(errs, a.err)
-		if both.none == nil {
-			both.none = a.none
-		}
+		both.none = append(both.none, a.none...)
+		both.errs = append(both.errs, a.errs...)
 	}
-	if both.err = errors.Join(errs...); both.err != nil || len(both.records) > 0 {
+	if len(both.errs) > 0 || len(both.records) > 0 {
 		both.none = nil
 	}
 	return both
@@ -87,14 +102,14 @@ func (s Strategy) kinds() []uint16 {
 // services finds the nodes of a name's SRV records.
 func (c *client) services(ctx context.Context, name string) result {
 	a := c.resolve(ctx, name, miekg.TypeSRV)
-	found := result{ttl: a.ttl, none: a.none, err: a.err}
+	found := result{ttl: a.ttl, none: a.none, errs: a.errs}
 	ports, targets := targetsOf(a.records)
 	if len(targets) == 0 && len(a.records) > 0 {
-		found.none = fmt.Errorf("dns: %s SRV: its target is the root, which means that there is no such service (RFC 2782)", name)
+		found.none = []error{newQueryError(name, miekg.TypeSRV, a.server, errNoService)}
 	}
 	if c.strategy.Names {
 		for _, t := range targets {
-			found.add(c.strategy, ports[t], t)
+			found.add(c.strategy, t, ports[t]...)
 		}
 		return found
 	}
@@ -104,29 +119,31 @@ func (c *client) services(ctx context.Context, name string) result {
 		known[owner] = append(known[owner], rr)
 	}
 	answers := make([]answer, len(targets))
-	side(len(targets), func(i int) { answers[i] = c.target(ctx, targets[i], known[targets[i]]) })
+	side(len(targets), func(i int) { answers[i] = c.target(ctx, targets[i], a.server, known[targets[i]]) })
 	for i, t := range targets {
 		found.ttl = min(found.ttl, answers[i].ttl)
 		// A host that is listed, and that can't be found, leaves the answer in part.
-		found.err = errors.Join(found.err, answers[i].err, answers[i].none)
+		found.errs = slices.Concat(found.errs, answers[i].errs, answers[i].none)
 		for _, addr := range addrsOf(answers[i].records) {
-			found.add(c.strategy, ports[t], addr.String())
+			found.add(c.strategy, addr.String(), ports[t]...)
 		}
 	}
 	return found
 }
 
 // add notes a host's nodes.
-func (r *result) add(s Strategy, ports []int, host string) {
+func (r *result) add(s Strategy, host string, ports ...int) {
 	for _, p := range ports {
 		r.nodes = append(r.nodes, cluster.Node(s.node(host, p)))
 	}
 }
 
 // target finds the addresses of an SRV record's host: those in the additional
-// section, and what else has to be asked for.
-func (c *client) target(ctx context.Context, name string, extra []miekg.RR) answer {
+// section of a server's answer, and what else has to be asked for.
+func (c *client) target(ctx context.Context, name, server string, extra []miekg.RR) answer {
+	extra, wrong := c.strategy.sift(extra, server)
 	there, missing := c.strategy.additional(extra)
+	there.errs = wrong
 	if len(missing) == 0 {
 		return there
 	}
@@ -136,6 +153,7 @@ func (c *client) target(ctx context.Context, name string, extra []miekg.RR) answ
 	}
 	asked.records = append(there.records, asked.records...)
 	asked.ttl = min(asked.ttl, there.ttl)
+	asked.errs = append(there.errs, asked.errs...)
 	return asked
 }
 
@@ -166,32 +184,33 @@ func (s Strategy) additional(records []miekg.RR) (there answer, missing []uint16
 // resolve asks what a name has of a type, and follows CNAMEs out of an answer.
 func (c *client) resolve(ctx context.Context, name string, kind uint16) answer {
 	ttl := forever
-	asked := name
-	for range maxChain {
-		m, server, failed := c.ask(ctx, asked, kind)
+	chain := []string{miekg.CanonicalName(name)}
+	for asked := name; ; asked = chain[len(chain)-1] {
+		m, server, errs := c.ask(ctx, asked, kind)
 		if m == nil {
-			return answer{ttl: ttl, err: failed}
+			return answer{ttl: ttl, errs: errs}
 		}
-		a, next, err := read(m, asked, kind)
+		a, longer, err := read(m, chain, kind)
 		ttl = min(ttl, a.ttl)
-		wrap := func(err error) error {
-			return &QueryError{Name: name, Type: miekg.TypeToString[kind], Server: server, Err: err}
-		}
-		switch {
-		case failed != nil:
-			return answer{records: a.records, extra: a.extra, ttl: ttl, err: failed}
-		case err != nil:
-			return answer{records: a.records, ttl: ttl, err: wrap(err)}
-		case next != "":
-			asked = next
+		if longer != nil && len(errs) == 0 {
+			chain = longer
 			continue
-		case a.none != nil:
-			a.none = wrap(a.none)
 		}
-		a.ttl = ttl
+		if err != nil {
+			errs = append(errs, newQueryError(name, kind, server, err))
+		}
+		a.server, a.ttl = server, ttl
+		var wrong []error
+		a.records, wrong = c.strategy.sift(a.records, server)
+		a.errs = slices.Concat(errs, wrong)
+		for i, none := range a.none {
+			a.none[i] = newQueryError(name, kind, server, none)
+		}
+		if len(a.errs) > 0 {
+			a.none = nil
+		}
 		return a
 	}
-	return answer{ttl: ttl, err: fmt.Errorf("dns: %s %s: more than %d CNAMEs, the last of which leads to %s", name, miekg.TypeToString[kind], maxChain, asked)}
 }
 
 // node writes a node, which need not be a good one.

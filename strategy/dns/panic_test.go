@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -69,13 +70,15 @@ func TestSidePanics(t *testing.T) {
 	for name, f := range map[string]func(){
 		"in one side": func() { panic(mistake) },
 		"in an inner": func() { side(2, func(int) { panic(mistake) }) },
+		"an end":      func() { runtime.Goexit() },
+		"inner ends":  func() { side(2, func(int) { runtime.Goexit() }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ended atomic.Int32
 			defer func() {
 				err, ok := recover().(error)
-				if !ok || !errors.Is(err, mistake) || strings.Count(fmt.Sprint(err), "panic_test.go") == 0 {
-					t.Errorf("it panics with %v, want the mistake and its stack", err)
+				if !ok || !errors.Is(err, mistake) && !errors.Is(err, errEnded) || strings.Count(fmt.Sprint(err), "panic_test.go") == 0 {
+					t.Errorf("it panics with %v, want the mistake, or the end, and its stack", err)
 				}
 				if n := ended.Load(); n != 2*maxBeside {
 					t.Errorf("%d calls have ended before that, want all %d", n, 2*maxBeside)
@@ -87,4 +90,44 @@ func TestSidePanics(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGoexit has no node be removed by a Resolver that ends its goroutine, as
+// t.Fatal of a user's test does: it is as a panic.
+func TestGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memory.New()
+		self, err := network.Join("10.0.0.1:4370")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := network.Join("10.0.0.2:4370"); err != nil {
+			t.Fatal(err)
+		}
+		var fatal atomic.Bool
+		s := Strategy{Queries: []string{"web"}, Port: 4370, Authoritative: true, Resolver: func(context.Context, string) ([]string, error) {
+			if fatal.Load() {
+				runtime.Goexit()
+			}
+			return []string{"10.0.0.2"}, nil
+		}}
+		sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: s}},
+			cluster.WithTransport(self), cluster.WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			sup.Stop()
+			sup.Wait()
+		}()
+		synctest.Wait()
+		fatal.Store(true)
+		time.Sleep(time.Hour)
+		if got := sup.Nodes(); len(got) != 1 {
+			t.Errorf("an hour of Goexit has left %q, want the node", got)
+		}
+		if err := sup.Status().Topologies[0].LastError; err == nil || !strings.Contains(err.Error(), "runtime.Goexit") || !strings.Contains(err.Error(), "panic_test.go") {
+			t.Errorf("the error is %v, want what ended where", err)
+		}
+	})
 }

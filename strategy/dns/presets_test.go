@@ -109,6 +109,7 @@ func TestKubernetes(t *testing.T) {
 		"a port name without":    {Kubernetes{Service: "web", Port: 4370, PortName: "cluster"}, account, nil, "", `PortName is "cluster" and SRV is false`},
 		"a bad port name":        {Kubernetes{Service: "web", SRV: true, PortName: "a b"}, account, nil, "", `PortName is "a b"`},
 		"a bad domain":           {Kubernetes{Service: "web", Domain: "a b", Port: 4370}, account, nil, "", `Domain (or CLUSTER_DOMAIN) is "a b"`},
+		"SRV of one family":      {Kubernetes{Service: "web", SRV: true, Network: "ip4"}, account, nil, "", `Network is "ip4" and Names is true (Kubernetes: SRV)`},
 		"a bad interval":         {Kubernetes{Service: "web", Port: 4370, Interval: -1}, account, nil, "", "Interval is -1ns"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -9,9 +10,13 @@ import (
 // maxBeside is how many names are asked for at once.
 const maxBeside = 16
 
+var errEnded = errors.New("the goroutine of a question was ended (runtime.Goexit)")
+
 // side calls f with each number below n, side by side, a few at a time. If one
 // of them panics, so does side once all have returned: the supervisor recovers
-// only what panics on the goroutine of Run.
+// only what panics on the goroutine of Run. To end the goroutine, as t.Fatal of a
+// test does, is as a panic: there is no result, which must not pass for one of
+// nobody.
 func side(n int, f func(i int)) {
 	slots := make(chan struct{}, maxBeside)
 	var wait sync.WaitGroup
@@ -20,13 +25,19 @@ func side(n int, f func(i int)) {
 	for i := range n {
 		slots <- struct{}{}
 		wait.Go(func() {
+			returned := false
 			defer func() {
-				if p := recover(); p != nil {
+				p := recover()
+				if p == nil && !returned {
+					p = errEnded
+				}
+				if p != nil {
 					once.Do(func() { first = newPanicError(p) })
 				}
 				<-slots
 			}()
 			f(i)
+			returned = true
 		})
 	}
 	wait.Wait()

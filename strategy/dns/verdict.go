@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"errors"
 	"math"
 	"time"
 
@@ -18,9 +17,9 @@ type result struct {
 	ttl time.Duration
 	// none is why there are no nodes if servers said so well: NXDOMAIN, or no
 	// records of the type.
-	none error
-	// err is what has failed: the nodes are a part of the answer then.
-	err error
+	none []error
+	// errs are what has failed: the nodes are a part of the answer then.
+	errs []error
 }
 
 // verdict says what the roster is told after a round, in order; it is never
@@ -30,12 +29,12 @@ func verdict(authoritative bool, results []result) []cluster.Change {
 	var errs []error
 	for _, r := range results {
 		nodes = append(nodes, r.nodes...)
-		errs = append(errs, r.err)
+		errs = append(errs, r.errs...)
 		if !authoritative {
-			errs = append(errs, r.none)
+			errs = append(errs, r.none...)
 		}
 	}
-	err := errors.Join(errs...)
+	err := oneError(errs)
 	switch {
 	case err == nil && authoritative:
 		return []cluster.Change{{Kind: cluster.Replaced, Nodes: nodes}}
@@ -48,9 +47,12 @@ func verdict(authoritative bool, results []result) []cluster.Change {
 	}
 }
 
-// leastTTL is how long all results hold.
-func leastTTL(results []result) time.Duration {
+// holds is how long what a round told holds: for ever if that is only a failure.
+func holds(said []cluster.Change, results []result) time.Duration {
 	least := forever
+	if said[0].Kind == cluster.Failed {
+		return least
+	}
 	for _, r := range results {
 		least = min(least, r.ttl)
 	}

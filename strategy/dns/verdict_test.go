@@ -29,6 +29,7 @@ func summary(said []cluster.Change) (texts []string, failure error) {
 
 func TestVerdict(t *testing.T) {
 	none, bad := errors.New("nobody"), errors.New("broken")
+	nones, bads := []error{none}, []error{bad}
 	web, db := []cluster.Node{"10.0.0.2:4370"}, []cluster.Node{"10.0.0.3:4370"}
 	for name, tt := range map[string]struct {
 		results              []result
@@ -37,15 +38,15 @@ func TestVerdict(t *testing.T) {
 	}{
 		"a good answer":        {[]result{{nodes: web}}, []string{"Add 10.0.0.2"}, []string{"Replace 10.0.0.2"}, nil},
 		"two":                  {[]result{{nodes: web}, {nodes: db}}, []string{"Add 10.0.0.2 10.0.0.3"}, []string{"Replace 10.0.0.2 10.0.0.3"}, nil},
-		"nobody":               {[]result{{none: none}}, []string{"Fail"}, []string{"Replace"}, []error{none}},
-		"nobody twice":         {[]result{{none: none}, {none: none}}, []string{"Fail"}, []string{"Replace"}, []error{none}},
-		"a failure":            {[]result{{err: bad}}, []string{"Fail"}, []string{"Fail"}, []error{bad}},
-		"a part":               {[]result{{nodes: web, err: bad}}, []string{"Add 10.0.0.2", "Fail"}, []string{"Add 10.0.0.2", "Fail"}, []error{bad}},
-		"one good, one bad":    {[]result{{nodes: web}, {err: bad}}, []string{"Add 10.0.0.2", "Fail"}, []string{"Add 10.0.0.2", "Fail"}, []error{bad}},
-		"one bad, one part":    {[]result{{err: bad}, {nodes: db, err: bad}}, []string{"Add 10.0.0.3", "Fail"}, []string{"Add 10.0.0.3", "Fail"}, []error{bad}},
-		"one good, one nobody": {[]result{{nodes: web}, {none: none}}, []string{"Add 10.0.0.2", "Fail"}, []string{"Replace 10.0.0.2"}, []error{none}},
-		"one bad, one nobody":  {[]result{{err: bad}, {none: none}}, []string{"Fail"}, []string{"Fail"}, []error{bad}},
-		"two bad":              {[]result{{err: bad}, {err: none}}, []string{"Fail"}, []string{"Fail"}, []error{bad, none}},
+		"nobody":               {[]result{{none: nones}}, []string{"Fail"}, []string{"Replace"}, []error{none}},
+		"nobody twice":         {[]result{{none: nones}, {none: nones}}, []string{"Fail"}, []string{"Replace"}, []error{none}},
+		"a failure":            {[]result{{errs: bads}}, []string{"Fail"}, []string{"Fail"}, []error{bad}},
+		"a part":               {[]result{{nodes: web, errs: bads}}, []string{"Add 10.0.0.2", "Fail"}, []string{"Add 10.0.0.2", "Fail"}, []error{bad}},
+		"one good, one bad":    {[]result{{nodes: web}, {errs: bads}}, []string{"Add 10.0.0.2", "Fail"}, []string{"Add 10.0.0.2", "Fail"}, []error{bad}},
+		"one bad, one part":    {[]result{{errs: bads}, {nodes: db, errs: bads}}, []string{"Add 10.0.0.3", "Fail"}, []string{"Add 10.0.0.3", "Fail"}, []error{bad}},
+		"one good, one nobody": {[]result{{nodes: web}, {none: nones}}, []string{"Add 10.0.0.2", "Fail"}, []string{"Replace 10.0.0.2"}, []error{none}},
+		"one bad, one nobody":  {[]result{{errs: bads}, {none: nones}}, []string{"Fail"}, []string{"Fail"}, []error{bad}},
+		"two bad":              {[]result{{errs: bads}, {errs: nones}}, []string{"Fail"}, []string{"Fail"}, []error{bad, none}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for authoritative, want := range map[bool][]string{false: tt.hints, true: tt.authoritative} {
@@ -93,14 +94,14 @@ func shapes() map[string]shape {
 		"AAAA has no data":                 {oneFamily(soa), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"AAAA doesn't exist":               {oneFamily("NXDOMAIN" + soa), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"A has no data":                    {map[string]string{"web. AAAA": aaaa2}, "Add [fd00::2]", "Replace [fd00::2]", nil},
-		"no data":                          {nil, fails, "Replace", []string{"web. A from 10.0.0.53:53: NOERROR, but no records"}},
+		"no data":                          {nil, fails, "Replace", []string{"web. A, AAAA from 10.0.0.53:53: NOERROR, but no records"}},
 		"no data, without SOA":             {map[string]string{"web. A": "", "web. AAAA": "ra -aa"}, fails, "Replace", []string{"NOERROR, but no records"}},
-		"NXDOMAIN":                         {map[string]string{"web. A": "NXDOMAIN" + soa, "web. AAAA": "NXDOMAIN" + soa}, fails, "Replace", []string{"web. A from 10.0.0.53:53: NXDOMAIN"}},
+		"NXDOMAIN":                         {map[string]string{"web. A": "NXDOMAIN" + soa, "web. AAAA": "NXDOMAIN" + soa}, fails, "Replace", []string{"web. A, AAAA from 10.0.0.53:53: NXDOMAIN"}},
 		"no data and NXDOMAIN":             {map[string]string{"web. AAAA": "NXDOMAIN" + soa}, fails, "Replace", nil},
 		"no data and SERVFAIL":             {map[string]string{"web. AAAA": "SERVFAIL"}, fails, fails, []string{"web. AAAA from 10.0.0.53:53: SERVFAIL"}},
 		"NXDOMAIN and SERVFAIL":            {map[string]string{"web. A": "NXDOMAIN" + soa, "web. AAAA": "SERVFAIL"}, fails, fails, []string{"SERVFAIL"}},
 		"NXDOMAIN and silence":             {map[string]string{"web. A": "NXDOMAIN" + soa, "web. AAAA": "silent"}, fails, fails, []string{"AAAA", "no answer by udp within 5s"}},
-		"silence":                          {map[string]string{"web. A": "silent", "web. AAAA": "silent"}, fails, fails, []string{"web. A from 10.0.0.53:53: no answer by udp within 5s", "web. AAAA from 10.0.0.53:53"}},
+		"silence":                          {map[string]string{"web. A": "silent", "web. AAAA": "silent"}, fails, fails, []string{"web. A, AAAA from 10.0.0.53:53: no answer by udp within 5s"}},
 		"no server":                        {map[string]string{"web. A": "closed", "web. AAAA": "closed"}, fails, fails, []string{"connection refused"}},
 		"NXDOMAIN, with records":           {oneFamily("NXDOMAIN" + aaaa2), "Add 10.0.0.2 [fd00::2]; Fail", "Add 10.0.0.2 [fd00::2]; Fail", []string{"NXDOMAIN, but with 1 records"}},
 		"SERVFAIL, with records":           {oneFamily("SERVFAIL" + aaaa2), part, part, []string{"SERVFAIL"}},
@@ -118,23 +119,22 @@ func shapes() map[string]shape {
 		"a CNAME":                          {map[string]string{"web. A": "|web. 5 CNAME B.|b. 5 A 10.0.0.2|c. 5 A 10.0.0.9"}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"CNAMEs in disorder":               {map[string]string{"web. A": "|c. 5 A 10.0.0.2|b. 5 CNAME c.|web. 5 CNAME b."}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"a CNAME to ask for":               {map[string]string{"web. A": "|web. 5 CNAME b.", "b. A": "|b. 5 A 10.0.0.2"}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
-		"a CNAME to no data":               {map[string]string{"web. A": "|web. 5 CNAME b." + soa}, fails, "Replace", []string{"web. A from", "no records"}},
+		"a CNAME to no data":               {map[string]string{"web. A": "|web. 5 CNAME b." + soa}, fails, "Replace", []string{"web. A, AAAA from", "no records"}},
 		"a CNAME to NXDOMAIN":              {map[string]string{"web. A": "NXDOMAIN|web. 5 CNAME b." + soa}, fails, "Replace", nil},
 		"a CNAME to SERVFAIL":              {map[string]string{"web. A": "|web. 5 CNAME b.", "b. A": "SERVFAIL", "web. AAAA": aaaa2}, "Add [fd00::2]; Fail", "Add [fd00::2]; Fail", []string{"b. A from 10.0.0.53:53: SERVFAIL"}},
-		"a CNAME to itself":                {map[string]string{"web. A": "|web. 5 CNAME web."}, fails, fails, []string{"circle: web. web."}},
+		"a CNAME to itself":                {map[string]string{"web. A": "|web. 5 CNAME web."}, fails, fails, []string{"web. A from 10.0.0.53:53", "circle: web. web."}},
 		"CNAMEs in a circle":               {map[string]string{"web. A": "|web. 5 CNAME b.|b. 5 CNAME web."}, fails, fails, []string{"circle: web. b. web."}},
-		"a circle to ask for":              {map[string]string{"web. A": "|web. 5 CNAME b.", "b. A": "|b. 5 CNAME web."}, fails, fails, []string{"more than 8 CNAMEs"}},
-		"too many CNAMEs":                  {map[string]string{"web. A": "|web. 5 CNAME 1.|1. 5 CNAME 2.|2. 5 CNAME 3.|3. 5 CNAME 4.|4. 5 CNAME 5.|5. 5 CNAME 6.|6. 5 CNAME 7.|7. 5 CNAME 8.|8. 5 CNAME 9.|9. 5 A 10.0.0.2"}, fails, fails, []string{"more than 8 CNAMEs"}},
+		"a circle to ask for":              {map[string]string{"web. A": "|web. 5 CNAME b.", "b. A": "|b. 5 CNAME web."}, fails, fails, []string{"web. A from 10.0.0.53:53: its CNAMEs lead in a circle: web. b. web."}},
 		"other names' records":             {map[string]string{"web. A": "|db. 5 A 10.0.0.9" + a2}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"other letters":                    {map[string]string{"web. A": "|WEB. 5 A 10.0.0.2"}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"other types":                      {map[string]string{"web. A": "|web. 5 TXT 10.0.0.9" + a2}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"another class":                    {map[string]string{"web. A": "|web. 5 CH A 10.0.0.9" + a2}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"IPv4 in IPv6":                     {map[string]string{"web. AAAA": "|web. 5 AAAA ::ffff:10.0.0.2"}, "Add 10.0.0.2", "Replace 10.0.0.2", nil},
-		"an address of no node":            {map[string]string{"web. A": "|web. 5 A 0.0.0.0" + a2}, part, part, []string{"0.0.0.0"}},
+		"an address of no node":            {map[string]string{"web. A": "|web. 5 A 0.0.0.0" + a2}, part, part, []string{"web. A from 10.0.0.53:53", "0.0.0.0"}},
 		"a record without all of its data": {map[string]string{"web. A": `|web. 5 A \# 0`}, fails, fails, []string{"web. A", "a record without all of its data"}},
 	}
 	for _, code := range []string{"SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE", "BADVERS", "BADCOOKIE", "RCODE12"} {
-		all[code] = shape{map[string]string{"web. A": code, "web. AAAA": code}, fails, fails, []string{"web. A from 10.0.0.53:53: " + strings.Replace(code, "RCODE", "RCODE ", 1)}}
+		all[code] = shape{map[string]string{"web. A": code, "web. AAAA": code}, fails, fails, []string{"web. A, AAAA from 10.0.0.53:53: " + strings.Replace(code, "RCODE", "RCODE ", 1)}}
 		all[code+" for one family"] = shape{oneFamily(code), part, part, []string{"web. AAAA from 10.0.0.53:53: "}}
 	}
 	for _, wrong := range []string{"cut", "bare", "short", "nothing", "fewer", "id", "query", "other", "notify"} {
@@ -165,16 +165,17 @@ func srvShapes() map[string]shape {
 		"a CNAME":                     {srv("|web. 5 CNAME w.|w. 5 SRV 0 50 4370 p1.|extra|" + p1), "Add 10.0.0.2", "Replace 10.0.0.2", nil},
 		"no data":                     {nil, fails, "Replace", []string{"web. SRV from 10.0.0.53:53: NOERROR, but no records"}},
 		"NXDOMAIN":                    {srv("NXDOMAIN" + soa), fails, "Replace", []string{"web. SRV from 10.0.0.53:53: NXDOMAIN"}},
-		"no such service":             {srv("|web. 5 SRV 0 0 0 ."), fails, "Replace", []string{"web. SRV", "RFC 2782"}},
+		"no such service":             {srv("|web. 5 SRV 0 0 0 ."), fails, "Replace", []string{"web. SRV from 10.0.0.53:53: ", "RFC 2782"}},
 		"SERVFAIL":                    {srv("SERVFAIL"), fails, fails, []string{"web. SRV from 10.0.0.53:53: SERVFAIL"}},
 		"silence":                     {srv("silent"), fails, fails, []string{"no answer"}},
 		"a host fails":                {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "SERVFAIL"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p2. A from 10.0.0.53:53: SERVFAIL"}},
 		"a host fails in one":         {map[string]string{"web. SRV": one, "p1. A": "|" + p1, "p1. AAAA": "silent"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p1. AAAA"}},
 		"a host that isn't there":     {map[string]string{"web. SRV": one + two + "|extra|" + p1, "p2. A": "NXDOMAIN" + soa}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p2. A from 10.0.0.53:53: NXDOMAIN"}},
-		"port 0":                      {srv(one + "|web. 5 SRV 0 0 0 p2.|extra|" + p1 + "|" + p2), "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{`port "0"`}},
+		"port 0":                      {srv(one + "|web. 5 SRV 0 0 0 p2.|extra|" + p1 + "|" + p2), "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"web. SRV from 10.0.0.53:53: p2. has port 0"}},
 		"truncated, whole by TCP":     {map[string]string{"web. SRV": "tc" + one + "|extra|" + p1, "tcp web. SRV": one + two + "|extra|" + p1 + "|" + p2}, "Add 10.0.0.2 10.0.0.3:4371", "Replace 10.0.0.2 10.0.0.3:4371", nil},
 		"truncated, no TCP":           {map[string]string{"web. SRV": "tc" + one + "|extra|" + p1, "tcp web. SRV": "closed"}, "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"truncated"}},
 		"cut":                         {srv("cut" + one), fails, fails, []string{"malformed"}},
+		"0.0.0.0 in additional":       {srv(one + "|extra|p1. 5 A 0.0.0.0|" + p1), "Add 10.0.0.2; Fail", "Add 10.0.0.2; Fail", []string{"p1. A from 10.0.0.53:53: ", "0.0.0.0"}},
 		"no target":                   {srv(`|web. 5 SRV \# 0`), fails, fails, []string{"a record without all of its data"}},
 	}
 }
@@ -223,6 +224,31 @@ func TestShapes(t *testing.T) {
 	}
 }
 
+// TestChain has 8 CNAMEs be followed and the ninth be an error, however many are in
+// one message.
+func TestChain(t *testing.T) {
+	for length, want := range map[int][]string{8: {"Replace 10.0.0.2"}, 9: {"Fail"}} {
+		for _, inOne := range []int{1, 2, 3, 4, 8, 9} {
+			t.Run(fmt.Sprintf("%d, %d in a message", length, inOne), func(t *testing.T) {
+				name := func(i int) string { return fmt.Sprintf("c%d.", i) }
+				says := map[string]string{}
+				for i := range length {
+					says[name(i/inOne*inOne)+" A"] += fmt.Sprintf("|%s 5 CNAME %s", name(i), name(i+1))
+				}
+				says[name(length)+" A"] = "|" + name(length) + " 5 A 10.0.0.2"
+				s := Strategy{Queries: []string{name(0)}, Port: 4370, Network: "ip4", Servers: []string{"10.0.0.53"}, Authoritative: true}
+				got, err := told(t, s, (&fake{says: says}).exchange)
+				if !slices.Equal(got, want) {
+					t.Errorf("the roster is told %q with %v, want %q", got, err, want)
+				}
+				if length == 9 && (err == nil || err.Error() != "dns: c0. A from 10.0.0.53:53: more than 8 CNAMEs, the last of which leads to c9.") {
+					t.Errorf("the error is %v", err)
+				}
+			})
+		}
+	}
+}
+
 // TestQueryError has a caller find out what was asked and what came back.
 func TestQueryError(t *testing.T) {
 	s := Strategy{Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}}
@@ -259,7 +285,7 @@ func TestTTL(t *testing.T) {
 			if _, both := tt.says["db. A"]; both {
 				s.Queries = append(s.Queries, "db.")
 			}
-			if got := leastTTL(s.round(t.Context(), (&fake{says: tt.says}).exchange, new(turns))); got != tt.want {
+			if got := holds([]cluster.Change{{Kind: cluster.Added}}, s.round(t.Context(), (&fake{says: tt.says}).exchange, new(turns))); got != tt.want {
 				t.Errorf("it holds for %s, want %s", got, tt.want)
 			}
 		})
@@ -307,7 +333,7 @@ func TestAdditional(t *testing.T) {
 	f := &fake{says: map[string]string{"web. SRV": "|web. 86400 SRV 0 0 4370 p1.|extra|p1. 7 A 10.0.0.2|p1. 3 AAAA fd00::2|p1. 2 TXT x|p2. 1 A 10.0.0.3"}}
 	s := Strategy{Queries: []string{"web."}, SRV: true, Network: "ip4", Servers: []string{"10.0.0.53"}}
 	results := s.round(t.Context(), f.exchange, new(turns))
-	if got := results[0]; !slices.Equal(got.nodes, []cluster.Node{"10.0.0.2:4370"}) || got.ttl != 7*time.Second || got.err != nil {
-		t.Errorf("it finds %q for %s, and %v", got.nodes, got.ttl, got.err)
+	if got := results[0]; !slices.Equal(got.nodes, []cluster.Node{"10.0.0.2:4370"}) || got.ttl != 7*time.Second || got.errs != nil {
+		t.Errorf("it finds %q for %s, and %v", got.nodes, got.ttl, got.errs)
 	}
 }
