@@ -13,6 +13,12 @@ import (
 // BenchmarkLookup is how long an answer takes, of both families, from the same
 // server: by this strategy, from the start of Run to what the roster is told, and
 // by Go's own resolver. 120 nodes are truncated by UDP.
+//
+// On two busy cores, an answer takes, in milliseconds:
+//
+//	           3 nodes        120 nodes
+//	strategy   0.14 to 0.25   0.7 to 2.8
+//	Go's       0.23 to 0.87   4.3 to 9.1
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{3, 120} {
 		c := serveZone(b, zoneOf(n, 5))

@@ -135,6 +135,7 @@ func (c *coreDNS) launch() {
 	}
 	cmd, exited := exec.CommandContext(context.Background(), program, "-conf", "Corefile"), make(chan struct{})
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, &c.log, &c.log
+	dieWith(cmd)
 	if err := cmd.Start(); err != nil {
 		c.tb.Fatal(err)
 	}
