@@ -93,8 +93,8 @@ type Strategy struct {
 	// the remove grace, 6 s by default.
 	//
 	// A third of the remove grace at most is right for Authoritative: a node is
-	// then seen missing several times before it is disconnected. One under a
-	// second, which is for tests, is the time between all rounds, whatever the
+	// then seen missing several times before it is disconnected. An Interval under
+	// a second, which is for tests, is the time between all rounds, whatever the
 	// TTL says, and after failures too. Zero means 5 s; under 10 ms is refused.
 	Interval time.Duration
 
