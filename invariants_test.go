@@ -25,6 +25,7 @@ func (s *sim) step() {
 	}
 	fx := s.core.step(s.now)
 	s.wake = fx.wake
+	s.learn()
 	s.show(fx.events)
 	s.checkWants()
 	s.checkCuts(fx.cuts)
@@ -55,6 +56,18 @@ func (s *sim) down() map[Node]time.Time {
 	return down
 }
 
+// learn notes what links tell of where nodes lead, and forgets what the core does.
+func (s *sim) learn() {
+	for _, n := range s.universe {
+		switch t := s.core.targets[n]; {
+		case t == nil:
+			delete(s.leads, n)
+		case t.up:
+			s.leads[n] = leadsElsewhere
+		}
+	}
+}
+
 // show replays events: they must tell each link once, and how it went.
 func (s *sim) show(events []Event) {
 	for _, e := range events {
@@ -82,8 +95,10 @@ func (s *sim) show(events []Event) {
 func (s *sim) checkWants() {
 	clear(s.wants)
 	for _, top := range s.topologies {
+		lingers := false
 		for _, n := range s.universe {
-			want, since := top.history.want(n, s.core.removeGrace, s.core.hintTTL)
+			want, since := top.history.want(n, s.core.removeGrace, s.core.hintTTL, s.leads)
+			lingers = lingers || !since.IsZero()
 			var clock time.Time
 			if a := top.wants.answers[n]; a != nil {
 				clock = a.since
@@ -94,6 +109,9 @@ func (s *sim) checkWants() {
 			if want != 0 {
 				s.wants[n] = append(s.wants[n], want)
 			}
+		}
+		if got, want := top.wants.unconfirmed(s.core.leads), lingers && top.history.nobody(s.leads); got != want {
+			s.failf("%s: takes its answer for unconfirmed: %v, but the history says %v", top.wants.topology, got, want)
 		}
 	}
 }
@@ -137,7 +155,7 @@ func (s *sim) everWanted(x Node) bool {
 	for _, top := range s.topologies {
 		for _, n := range s.universe {
 			named := func(e entry) bool { return e.has(n) || e.lists(n) }
-			if slices.Contains(s.canonical(n), x) && top.history.any(named) {
+			if s.stood(n, x) && top.history.any(named) {
 				return true
 			}
 		}

@@ -39,7 +39,6 @@ func (e entry) lists(n Node) bool {
 }
 func (e entry) stopsClocks() bool   { return e.kind == didFail || e.kind == didInherit }
 func (e entry) removes(n Node) bool { return e.kind == didRemove && e.has(n) }
-func (e entry) nobody() bool        { return len(e.nodes)+len(e.keep) == 0 }
 
 // look adds a look, instead of the last entry if that was the same, earlier.
 func (h history) look(e entry) history {
@@ -62,9 +61,9 @@ func (h history) last(is func(entry) bool) int {
 func (h history) any(is func(entry) bool) bool { return h.last(is) >= 0 }
 
 // want is what the topology wants of a node, and since when it is missing if
-// its clock runs.
-func (h history) want(n Node, grace, ttl time.Duration) (Want, time.Time) {
-	want, since, orphan := h.answer(n, grace, ttl)
+// its clock runs, when so much is known of where names lead.
+func (h history) want(n Node, grace, ttl time.Duration, leads map[Node]lead) (Want, time.Time) {
+	want, since, orphan := h.answer(n, grace, ttl, leads)
 	switch {
 	case want == Wanted || orphan:
 		return Wanted, since
@@ -75,16 +74,16 @@ func (h history) want(n Node, grace, ttl time.Duration) (Want, time.Time) {
 	}
 }
 
-// answer is what complete answers say of a node. One that an answer of nobody
-// left out is an orphan.
-func (h history) answer(n Node, grace, ttl time.Duration) (want Want, since time.Time, orphan bool) {
+// answer is what complete answers say of a node. One that only answers of nobody
+// have left out is an orphan.
+func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (want Want, since time.Time, orphan bool) {
 	listed := h.last(func(e entry) bool { return e.lists(n) })
 	if h[listed+1:].any(func(e entry) bool { return e.removes(n) }) {
 		listed = -1
 	}
 	retired := h.last(func(e entry) bool { return e.kind == didRetire })
 	if retired >= 0 && h[:retired].hinted(n, ttl) {
-		if want, _, _ := h[:retired].answer(n, grace, ttl); want == 0 {
+		if want, _, _ := h[:retired].answer(n, grace, ttl, leads); want == 0 {
 			listed = retired - 1 // a hint lingers too when its topology goes
 		}
 	}
@@ -108,10 +107,27 @@ func (h history) answer(n Node, grace, ttl time.Duration) (want Want, since time
 		}
 		return Kept, time.Time{}, false
 	}
-	orphan = h[listed].has(n) && h[listed].kind == didReplace && !after.any(func(e entry) bool {
-		return e.kind == didInherit || e.kind == didRetire || e.kind == didReplace && !e.nobody()
-	})
+	orphan = h[listed].has(n) && h[listed].kind == didReplace
+	for i, e := range after {
+		if e.kind == didInherit || e.kind == didRetire || after.lists(i, func(n Node) bool { return leads[n] != leadsHere }) {
+			orphan = false
+		}
+	}
 	return Lingering, since, orphan
+}
+
+// lists reports whether an entry is an answer with a node for which is holds, or
+// that was removed since: who was that was somebody.
+func (h history) lists(i int, is func(Node) bool) bool {
+	return h[i].kind == didReplace && slices.ContainsFunc(slices.Concat(h[i].nodes, h[i].keep), func(n Node) bool {
+		return is(n) || h[i:].any(func(e entry) bool { return e.removes(n) })
+	})
+}
+
+// nobody reports whether the latest answer lists nobody that is known to be another.
+func (h history) nobody(leads map[Node]lead) bool {
+	latest := h.last(func(e entry) bool { return e.kind == didReplace })
+	return latest >= 0 && !h.lists(latest, func(n Node) bool { return leads[n] == leadsElsewhere })
 }
 
 // ranOut reports whether the clock was looked at when it was due or later, and

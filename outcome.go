@@ -27,6 +27,18 @@ func outcomeOf(err error) outcome {
 	}
 }
 
+// leads says where the attempt led, of a node that isn't linked.
+func (o outcome) leads() lead {
+	switch {
+	case o.self:
+		return leadsHere
+	case o.err == nil || o.partial || o.unwanted:
+		return leadsElsewhere
+	default:
+		return leadsNowhere
+	}
+}
+
 // connected takes the end of an attempt to connect a target, and the links that
 // the transport said then that the target stands for. What else it stood for, it
 // still does: only a listing tells that a link is gone.
@@ -52,6 +64,9 @@ func (c *core) connected(now time.Time, n Node, canon []Node, end outcome) {
 	c.claim()
 	c.tellUp(now)
 	t.connecting, t.self = false, end.self
+	if leads := end.leads(); !t.up && leads != leadsNowhere {
+		t.leads = leads
+	}
 	again := c.recheck(t, now)
 	switch {
 	case t.cancelled:
@@ -236,7 +251,9 @@ func (c *core) settle(now time.Time, t *target, canon []Node, departed bool) {
 	lost := slices.ContainsFunc(t.canon, func(n Node) bool { return !slices.Contains(canon, n) })
 	wasUp := t.up
 	t.canon, t.up = canon, len(canon) > 0
-	t.wasUp = t.wasUp || t.up
+	if t.up {
+		t.wasUp, t.leads = true, leadsElsewhere
+	}
 	switch {
 	case t.up && !wasUp:
 		t.changed, t.attempts, t.failures, t.err = now, 0, 0, nil

@@ -63,6 +63,7 @@ type target struct {
 	retry      bool
 	cancelled  bool
 	self       bool      // the latest attempt led back here
+	leads      lead      // as the latest attempt that led anywhere tells, or a link
 	began      time.Time // of the attempt under way
 	tried      time.Time // since when attempts go on; zero while it is up
 	attempts   int       // that the backoff counts
@@ -74,6 +75,16 @@ type target struct {
 	err        error
 	next       time.Time // the next attempt; zero is never
 }
+
+// A lead is where a node leads: a name may be this node's own. It outlasts
+// attempts that lead nowhere, as when a name can't be resolved for a while.
+type lead int
+
+const (
+	leadsNowhere   lead = iota // as far as is known yet
+	leadsHere                  // back to this node alone
+	leadsElsewhere             // to another, perhaps to this one too
+)
 
 type link struct {
 	since    time.Time
@@ -170,6 +181,7 @@ func (c *core) expire(now time.Time) (next time.Time) {
 func (c *core) retarget(now time.Time, fx *effects) {
 	merged := map[Node]bool{} // whether to dial
 	for _, w := range c.wants {
+		w.judge(c.leads)
 		for n := range w.answers {
 			merged[n] = merged[n] || w.want(n).dials()
 		}
@@ -211,10 +223,18 @@ func (c *core) retarget(now time.Time, fx *effects) {
 func (c *core) resolve(t *target, now time.Time) {
 	if c.links[t.node] != nil {
 		t.canon = []Node{t.node}
-		t.up = true
+		t.up, t.leads = true, leadsElsewhere
 		t.next = c.recheck(t, t.changed)
 	}
 	c.doubt(now)
+}
+
+// leads says where a node is known to lead.
+func (c *core) leads(n Node) lead {
+	if t := c.targets[n]; t != nil {
+		return t.leads
+	}
+	return leadsNowhere
 }
 
 // doubt notes that there is a new name or link: by which name a topology wants

@@ -16,8 +16,9 @@ import (
 // for concurrent use and never blocks. It belongs to one Run and does nothing
 // after that has returned; what it was told stays.
 //
-// Nodes are put into canonical form and deduplicated, and this node is left
-// out. One that can't be parsed is a failure, which is reported as such.
+// Nodes are put into canonical form and deduplicated, and this node is left out.
+// By another name than its own it counts as any other until Connect tells that it
+// is this one. A node that can't be parsed is a failure, which is reported as such.
 type Roster struct {
 	self    Node
 	log     *slog.Logger
@@ -66,7 +67,8 @@ type Change struct {
 	Err error
 }
 
-// nobody reports whether it is an answer that holds nobody but this node.
+// nobody reports whether it is an answer that holds nobody but this node, by its
+// own address: what names stand for, only a transport tells.
 func (c Change) nobody() bool { return c.Kind == Replaced && len(c.Nodes)+len(c.Keep) == 0 }
 
 // NewRoster returns a roster that passes every change on: for tests of
@@ -180,13 +182,15 @@ func (r *Roster) changeLocked(c Change) (after func()) {
 }
 
 // ConfirmWithin is for strategies that ask their source again and again. It is
-// positive while the latest answer is one of nobody (but this node) for which
-// nodes will be given up, and zero otherwise. Such an answer may be a mistake: a
-// strategy then waits at most this long before it asks again, and at most this
-// long for the answer, so that the source has answered twice more, or failed,
-// before the nodes are disconnected. A question that takes longer is a failure
-// to be told by [Roster.Fail], which stops the clock: the next may take its time
-// again. It is a fifth of the remove grace: 6 seconds by default.
+// positive while nodes will be given up for the latest answer, if that is one of
+// nobody (but this node) as far as is known: a name that it lists may be this
+// node's own until another node has been found behind it. It is zero otherwise.
+// Such an answer may be a mistake: a strategy then waits at most this long before
+// it asks again, and at most this long for the answer, so that the source has
+// answered twice more, or failed, before the nodes are disconnected. A question
+// that takes longer is a failure to be told by [Roster.Fail], which stops the
+// clock: the next may take its time again. It is a fifth of the remove grace: 6
+// seconds by default.
 func (r *Roster) ConfirmWithin() time.Duration { return r.confirm() }
 
 // confirmWithin leaves time for two pauses and two questions in the grace.

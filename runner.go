@@ -305,7 +305,7 @@ func (r *runner) status() TopologyStatus {
 func (g *group) confirmWithin(w *wants) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !w.unconfirmed() {
+	if !w.unconfirmed(g.core.leads) {
 		return 0
 	}
 	return confirmWithin(g.core.removeGrace)

@@ -44,7 +44,10 @@ func FuzzReconcile(f *testing.F) {
 	})
 }
 
-const simSelf = Node("me:1")
+const (
+	simSelf  = Node("me:1")
+	simMoved = Node("c:1") // what a name of this node's own stands for at times
+)
 
 // A sim is a transport and the world around it, without a goroutine or a clock,
 // that does to a core what the bytes of a sequence say.
@@ -70,6 +73,7 @@ type sim struct {
 	told    map[Node]int // links, and by which report
 	gone    map[Node]int // cut links, and by which report
 	stands  map[Node][]Node
+	leads   map[Node]lead // as far as it knows
 	failed  map[Node]bool // targets whose latest attempt was in vain
 	shown   map[Node]bool // by events
 	asked   *simListing
@@ -97,15 +101,16 @@ func simulate(data []byte) error {
 	s := &sim{
 		data: data, now: time.Unix(1_000_000, 0),
 		links: map[Node]bool{}, ours: map[Node]bool{}, dials: map[Node]*simDial{}, cuts: map[Node]bool{}, wants: map[Node][]Want{},
-		reports: 1, told: map[Node]int{}, gone: map[Node]int{}, stands: map[Node][]Node{}, failed: map[Node]bool{}, shown: map[Node]bool{},
+		reports: 1, told: map[Node]int{}, gone: map[Node]int{}, stands: map[Node][]Node{}, leads: map[Node]lead{}, failed: map[Node]bool{}, shown: map[Node]bool{},
 	}
 	o := options{removeGrace: defaultRemoveGrace, hintTTL: defaultHintTTL, reconcileInterval: defaultReconcileInterval, maxConnects: 2 + s.pick(4)}
 	if s.pick(4) == 0 {
 		o.removeGrace = 0
 	}
 	s.core = newCore(&o, s.pick(2) == 0, func() float64 { return float64(s.pick(256)+1) / 257 })
+	s.names = map[Node][]Node{"me-too:1": {}}
 	if s.core.aliases {
-		s.names = map[Node][]Node{"web:1": {"a:1", "b:1"}, "bob:1": {"c:1"}, "me-too:1": {}}
+		s.names["web:1"], s.names["bob:1"] = nodes("a:1", "b:1"), nodes("c:1")
 	}
 	s.universe = slices.Concat(simNodes(), slices.Sorted(maps.Keys(s.names)))
 	for i := range 1 + s.pick(3) {
@@ -161,6 +166,11 @@ func (s *sim) canonical(n Node) []Node {
 		return c
 	}
 	return nodes(n)
+}
+
+// stood reports whether a node or a name stands for a link, or may have.
+func (s *sim) stood(n, x Node) bool {
+	return slices.Contains(s.canonical(n), x) || n == "me-too:1" && x == simMoved
 }
 
 // linkedAs is what Canonical returns.
@@ -246,8 +256,16 @@ func (s *sim) say(top *simTopology) {
 	s.tracef("%s: say %d %v, keep %v", top.wants.topology, e.kind, said, keep)
 }
 
-// changeWorld has links come and go without the core.
+// changeWorld has links come and go without the core, and a name move between
+// this node and another.
 func (s *sim) changeWorld() {
+	if s.core.aliases && s.pick(5) == 0 {
+		if s.names["me-too:1"] = nodes(); s.pick(2) == 0 {
+			s.names["me-too:1"] = nodes(simMoved)
+		}
+		s.tracef("world: me-too:1 is %v", s.names["me-too:1"])
+		return
+	}
 	n := simNodes()[s.pick(4)]
 	s.links[n] = !s.links[n]
 	delete(s.ours, n)
@@ -267,7 +285,7 @@ func (s *sim) endDial(n Node, how int) {
 	stands := s.canonical(n)
 	var err error
 	switch {
-	case len(stands) == 0:
+	case len(stands) == 0 && how < 6: // else it can't be resolved
 		err = transport.ErrSelf
 	case d.cancelled && how > 0: // it may be too late for that
 		err = errors.New("cancelled")
@@ -302,6 +320,13 @@ func (s *sim) endDial(n Node, how int) {
 	s.stands[n] = canon
 	s.tracef("dial %s ends (cancelled %v): %v", n, d.cancelled, err)
 	s.core.connected(s.now, n, canon, outcomeOf(err))
+	switch {
+	case errors.Is(err, transport.ErrSelf):
+		s.leads[n] = leadsHere
+	case err == nil, errors.Is(err, transport.ErrPartial), errors.Is(err, transport.ErrUnwanted):
+		s.leads[n] = leadsElsewhere
+	}
+	s.learn()
 	if s.core.targets[n].up { // the other side has linked us
 		delete(s.failed, n)
 	}
@@ -350,6 +375,7 @@ func (s *sim) endListing(ok bool) {
 		}
 	}
 	s.core.listEnded(s.now, answer)
+	s.learn()
 }
 
 // pass has time pass: often to the very moment at which something is due, and

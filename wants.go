@@ -41,7 +41,9 @@ type wants struct {
 	topology string
 	answers  map[Node]*answer
 	hints    map[Node]*hint
-	nobody   bool   // the latest complete answer holds nobody
+	latest   int    // complete answers so far
+	somebody int    // the latest of them that lists a node that may be another, as judge knows
+	removed  int    // the latest of them that lists a node that was removed since
 	failing  bool   // the source has failed since it last answered well
 	broken   bool   // it has failed since it last said anything
 	ended    bool   // Run has returned nil
@@ -51,8 +53,9 @@ type wants struct {
 
 type answer struct {
 	want   Want
+	listed int       // the latest complete answer that lists it
 	since  time.Time // while lingering: when the clock began; zero if it is stopped
-	orphan bool      // lingering after an answer of nobody: still dialled
+	orphan bool      // lingering, and was wanted: dialled until an answer lists somebody
 }
 
 type hint struct {
@@ -73,6 +76,9 @@ func (w *wants) apply(now time.Time, c Change) {
 		w.add(now, c.Nodes)
 	case Removed:
 		for _, n := range c.Nodes {
+			if a := w.answers[n]; a != nil {
+				w.removed = max(w.removed, a.listed)
+			}
 			delete(w.answers, n)
 			delete(w.hints, n)
 			w.dropped = append(w.dropped, n)
@@ -90,29 +96,37 @@ func (w *wants) replace(now time.Time, nodes, keep []Node) {
 	for _, n := range nodes {
 		listed[n] = Wanted
 	}
+	w.latest++
 	for n, a := range w.answers {
 		if listed[n] == 0 {
-			a.missing(now, len(listed) == 0)
+			a.missing(now)
 		}
 	}
 	for n, want := range listed {
-		w.answers[n] = &answer{want: want}
+		w.answers[n] = &answer{want: want, listed: w.latest}
 	}
-	w.nobody, w.failing, w.broken = len(listed) == 0, false, false
+	w.failing, w.broken = false, false
 	w.hear(now, nodes)
 }
 
 // missing notes that an answer lacks the node. The clock goes on if it runs.
-func (a *answer) missing(now time.Time, nobody bool) {
-	switch {
-	case !nobody:
-		a.orphan = false
-	case a.want == Wanted:
-		a.orphan = true
+func (a *answer) missing(now time.Time) {
+	if a.want != Lingering {
+		a.want, a.orphan = Lingering, a.want == Wanted
 	}
-	a.want = Lingering
 	if a.since.IsZero() {
 		a.since = now
+	}
+}
+
+// judge finds the latest answer of somebody: one that lists a node that isn't
+// known to be this one. What is known of names changes after the answer.
+func (w *wants) judge(leads func(Node) lead) {
+	w.somebody = w.removed
+	for n, a := range w.answers {
+		if a.listed > w.somebody && leads(n) != leadsHere {
+			w.somebody = a.listed
+		}
 	}
 }
 
@@ -178,7 +192,8 @@ func (w *wants) retire(now time.Time) {
 	}
 	clear(w.hints)
 	for _, a := range w.answers {
-		a.missing(now, false)
+		a.missing(now)
+		a.orphan = false
 	}
 }
 
@@ -186,7 +201,7 @@ func (w *wants) retire(now time.Time) {
 func (w *wants) want(n Node) Want {
 	a := w.answers[n]
 	switch {
-	case a != nil && (a.want == Wanted || a.orphan):
+	case a != nil && (a.want == Wanted || a.orphan && a.listed >= w.somebody):
 		return Wanted
 	case w.hints[n] != nil:
 		return Hint
@@ -232,14 +247,16 @@ func (w *wants) expire(now time.Time, grace, ttl time.Duration, down func(Node) 
 	return next
 }
 
-// unconfirmed reports whether an answer of nobody is being waited out.
-func (w *wants) unconfirmed() bool {
-	for _, a := range w.answers {
-		if w.nobody && !a.since.IsZero() {
-			return true
-		}
+// unconfirmed reports whether nodes are being given up for an answer that may be
+// one of nobody: none that it lists is known to be another. A name that is new is
+// looked at only after that.
+func (w *wants) unconfirmed(leads func(Node) lead) bool {
+	lingers, somebody := false, w.removed == w.latest
+	for n, a := range w.answers {
+		lingers = lingers || !a.since.IsZero()
+		somebody = somebody || a.listed == w.latest && leads(n) == leadsElsewhere
 	}
-	return false
+	return lingers && !somebody
 }
 
 // later is the later of two times.
