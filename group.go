@@ -168,24 +168,38 @@ func (g *group) call(ctx context.Context, what string, f func(ctx context.Contex
 
 func (g *group) connect(ctx context.Context, cancel context.CancelFunc, n Node) {
 	defer cancel()
-	var canon []Node
 	var end outcome
 	end.err = g.call(ctx, "Connect("+string(n)+")", func(ctx context.Context, t Transport) error {
 		end = outcomeOf(t.Connect(ctx, n))
 		return end.err
 	})
-	if panicked := g.call(ctx, "Canonical("+string(n)+")", func(_ context.Context, t Transport) error {
-		if c, ok := t.(transport.Canonicalizer); ok {
-			canon = c.Canonical(n)
-		}
-		return nil
-	}); panicked != nil {
+	canon, self, panicked := g.canonical(ctx, n)
+	switch {
+	case panicked != nil:
 		end.err = errors.Join(end.err, panicked)
+	case self && len(canon) == 0:
+		end = outcomeOf(transport.ErrSelf)
 	}
 	g.update(func(c *core, now time.Time) {
 		delete(g.cancels, n)
 		c.connected(now, n, canon, end)
 	})
+}
+
+// canonical asks a transport that knows nodes by several names which links n stands
+// for, and whether it stands for this node.
+func (g *group) canonical(ctx context.Context, n Node) (links []Node, self bool, err error) {
+	err = g.call(ctx, "Canonical("+string(n)+")", func(_ context.Context, t Transport) error {
+		if c, ok := t.(transport.Canonicalizer); ok {
+			links = c.Canonical(n)
+		}
+		return nil
+	})
+	_, me := g.current()
+	if i := slices.Index(links, me); i >= 0 {
+		links, self = slices.Delete(links, i, i+1), true
+	}
+	return links, self, err
 }
 
 // forget tells a transport that looks for nodes by itself.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libcluster-go/cluster/transport"
+	"github.com/libcluster-go/cluster/transport/memory"
 )
 
 // The tests of rule 2 for answers of nobody that list this node by another name
@@ -220,6 +221,39 @@ func TestRule02_FuncsThatFindThisNode(t *testing.T) {
 		synctest.Wait()
 		if got := w.sup.Nodes(); len(got) > 0 || asked.Load() < 4 {
 			t.Errorf("linked with %v, asked %d times; want nobody after the grace, and 4 or more", got, asked.Load())
+		}
+	})
+}
+
+// A selfish knows its own names, and says so.
+type selfish struct{ *memory.Transport }
+
+func (s selfish) Connect(ctx context.Context, n Node) error {
+	if n == "web-0:1" {
+		return nil
+	}
+	return s.Transport.Connect(ctx, n)
+}
+
+func (s selfish) Canonical(n Node) []Node {
+	if n == "web-0:1" || n == "all:1" {
+		return append(s.Transport.Canonical(n), s.Self())
+	}
+	return s.Transport.Canonical(n)
+}
+
+func TestRule09_ACanonicalThatNamesThisNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNamedWorld(t)
+		src := w.startOne(WithTransport(selfish{w.me}))
+		events := w.sup.Events(t.Context())
+		src.r().Replace(nodes("web-0:1", "all:1"))
+		time.Sleep(time.Hour)
+		checkEvents(t, "all but itself", taken(events), Snapshot{}, NodeConnected{Node: "b:1", Topology: "test"})
+		for _, n := range w.sup.Status().Topologies[0].Nodes {
+			if own := n.Node == "web-0:1"; n.Self != own || n.Connected == own || n.Attempts > 0 {
+				t.Errorf("%+v", n)
+			}
 		}
 	})
 }
