@@ -93,6 +93,10 @@ func BenchmarkOneWay(b *testing.B) {
 				}
 				var sent Sent
 				var wall, arrived time.Duration
+				before, err := cpuTime()
+				if err != nil {
+					b.Fatal(err)
+				}
 				for b.Loop() {
 					args := FloodArgs{Size: size, Senders: 1, For: fullSizes().talk}
 					if err := errors.Join(from.Flood(args, &sent), to.Arrived(sent.Total, &arrived)); err != nil {
@@ -100,7 +104,12 @@ func BenchmarkOneWay(b *testing.B) {
 					}
 					wall += arrived - sent.Began
 				}
+				after, err := cpuTime()
+				if err != nil {
+					b.Fatal(err)
+				}
 				b.ReportMetric(float64(sent.Total)/wall.Seconds(), "messages/s")
+				b.ReportMetric(float64(after-before)/float64(sent.Total), "cpu-ns/message")
 			})
 		}
 	}

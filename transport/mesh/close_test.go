@@ -111,10 +111,11 @@ func TestWhatHandlersDoIsLoggedOnce(t *testing.T) {
 		c.Handlers = map[string]Handler{"panics": func(context.Context, Message) { panic("always") }}
 	})
 	in := inbox{m: b, from: "a:1"}
-	var last recent
+	var read batch
 	for range 1000 {
-		in.deliver([]byte("panics"), []byte("data"), 0, &last)
-		in.deliver([]byte("panics"), []byte("data"), 0, &last)
+		in.deliver([]byte("panics"), []byte("data"), 0, &read)
+		in.deliver([]byte("panics"), []byte("data"), 0, &read)
+		in.flush(&read)
 		for len(in.pending("panics")) > 0 { // so that it is full again and again
 			time.Sleep(10 * time.Microsecond)
 		}

@@ -181,6 +181,7 @@ func (m *Mesh) alias(as, addr string) {
 			m.aliases[as] = map[instanceID]bool{}
 		}
 		m.aliases[as][p.hello.instance] = true
+		m.routes.Store(nil)
 	}
 }
 

@@ -81,9 +81,11 @@ func TestEmptyMessagesAreBounded(t *testing.T) {
 		c.Handlers = map[string]Handler{"s": func(context.Context, Message) { <-release }}
 	})
 	in := inbox{m: m, from: "a:1"}
+	var read batch
 	for range 10_000 {
-		in.deliver([]byte("s"), nil, 0, &recent{})
+		in.deliver([]byte("s"), nil, 0, &read)
 	}
+	in.flush(&read)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if q := in.queues["s"]; len(q.items) > 1024+1 || m.dropped.Load() < 8000 {

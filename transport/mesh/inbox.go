@@ -70,6 +70,10 @@ type queue struct {
 	work  func()
 	bytes atomic.Int64
 
+	// The handler as it is in table, for the one goroutine that works.
+	table  *map[string]*entry
+	handle Handler
+
 	// The inbox's mu guards these.
 	items   []item
 	running bool
@@ -90,63 +94,115 @@ func (i *item) size() int { return itemHeader + len(i.data) }
 
 const itemHeader = 64
 
-// A recent is the subject that came last on a link, to find it at once.
-type recent struct {
+// A batch is what a link's reader has read for one subject and not yet queued:
+// what comes together is queued together, which is cheaper by far. It is the
+// reader's own, and it remembers where its latest subject goes.
+type batch struct {
 	table *map[string]*entry
 	entry *entry
 	queue *queue
+	items []item
+	bytes int // of items
 }
 
+// batchMost is how many bytes a batch may have.
+const batchMost = 16 << 10
+
 // deliver is called by a link's reader: it neither blocks nor runs a handler.
-// held is what the message has of the mesh's budget.
-func (in *inbox) deliver(subject, data []byte, held int, last *recent) {
+// The message waits in b until flush at the latest. held is what it has of the
+// mesh's budget.
+func (in *inbox) deliver(subject, data []byte, held int, b *batch) {
 	table := in.m.handlers.table.Load()
-	if last.table != table || last.entry.subject != string(subject) {
-		*last = recent{table: table, entry: (*table)[string(subject)]}
+	if b.table != table || b.entry.subject != string(subject) {
+		in.flush(b)
+		*b = batch{table: table, entry: (*table)[string(subject)]}
 	}
-	if last.entry == nil || last.entry.handle == nil {
-		last.table = nil
+	if b.entry == nil || b.entry.handle == nil {
+		b.table = nil
 		in.m.large.give(held)
-		if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
-			in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
-		}
+		in.unhandled(subject)
 		return
 	}
-	if waiting, n := in.put(item{data: data, held: held}, last); waiting/yieldEvery != (waiting+n)/yieldEvery {
+	if b.items == nil {
+		b.items = in.m.items.get()
+	}
+	msg := item{data: data, held: held}
+	b.items = append(b.items, msg)
+	if b.bytes += msg.size(); b.bytes >= batchMost {
+		in.flush(b)
+	}
+}
+
+func (in *inbox) unhandled(subject []byte) {
+	if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
+		in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
+	}
+}
+
+// flush queues what waits in a batch. It lets others run now and then: the
+// handler's goroutine may have had no chance yet.
+func (in *inbox) flush(b *batch) {
+	if len(b.items) == 0 {
+		return
+	}
+	before, after := in.put(b)
+	if before/yieldEvery != after/yieldEvery {
 		runtime.Gosched()
 	}
 }
 
-// put queues a message, and returns how many bytes waited before and how many
-// more wait by it.
-func (in *inbox) put(msg item, last *recent) (waiting, n int) {
+// put queues what is in a batch, and returns how many bytes waited before and
+// wait now.
+func (in *inbox) put(b *batch) (before, after int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	q := last.queue
+	q := b.queue
 	if q == nil || q.gone {
-		q = in.queue(last.entry)
-		last.queue = q
+		q = in.queue(b.entry)
+		b.queue = q
 	}
-	waiting, n = int(q.bytes.Load()), msg.size()
-	if waiting > 0 && waiting+n > in.m.cfg.ReceiveQueue {
-		in.m.large.give(msg.held)
-		if q.dropped++; q.dropped == 1 {
-			in.tellSlow(q)
-		}
-		in.m.dropped.Add(1)
-		return waiting, 0
+	before = int(q.bytes.Load())
+	after = before + b.bytes
+	if after > in.m.cfg.ReceiveQueue {
+		after = in.putSome(q, b)
 	}
+	q.bytes.Add(int64(after - before))
 	if q.items == nil {
-		q.items = in.m.items.get()
+		q.items = b.items
+	} else {
+		q.items = append(q.items, b.items...)
+		clear(b.items)
+		in.m.items.put(b.items)
 	}
-	q.items = append(q.items, msg)
-	q.bytes.Add(int64(n))
-	if !q.running {
+	b.items, b.bytes = nil, 0
+	if !q.running && len(q.items) > 0 {
 		q.running = true
 		in.m.handlers.begin(q.entry.name)
 		go q.work()
 	}
-	return waiting, n
+	return before, after
+}
+
+// putSome drops of a batch what the queue has no room for: one message fits at
+// least. It returns how many bytes will wait. The caller holds mu.
+func (in *inbox) putSome(q *queue, b *batch) (waiting int) {
+	waiting = int(q.bytes.Load())
+	kept := b.items[:0]
+	for _, msg := range b.items {
+		if n := msg.size(); waiting == 0 || waiting+n <= in.m.cfg.ReceiveQueue {
+			waiting += n
+			kept = append(kept, msg)
+			continue
+		}
+		in.m.large.give(msg.held)
+		in.m.dropped.Add(1)
+		if q.dropped++; q.dropped == 1 {
+			in.tellSlow(q)
+		}
+	}
+	clear(b.items[len(kept):])
+	b.items = kept
+	return waiting
 }
 
 // queue finds a subject's queue. The caller holds mu.
@@ -187,13 +243,16 @@ func (in *inbox) run(q *queue) {
 	for batch = in.next(q, nil); len(batch) > 0; batch = in.next(q, batch) {
 		for at = range batch {
 			msg := batch[at]
-			batch[at], held = item{}, msg.held
+			if held = msg.held; held > 0 {
+				batch[at] = item{} // what is large doesn't wait for the rest
+			}
 			q.bytes.Add(-int64(msg.size()))
 			if in.m.ctx.Err() == nil {
-				in.call(Message{From: in.from, Subject: q.entry.subject, Data: msg.data})
+				in.call(q, msg.data)
 			}
 			in.m.large.give(held)
 		}
+		clear(batch)
 	}
 	done = true
 }
@@ -241,15 +300,27 @@ func (in *inbox) next(q *queue, empty []item) (batch []item) {
 	return nil
 }
 
-func (in *inbox) call(msg Message) {
+func (in *inbox) call(q *queue, data []byte) {
+	msg := Message{From: in.from, Subject: q.entry.subject, Data: data}
 	defer func() {
 		if r := recover(); r != nil {
 			in.panicked(msg, r)
 		}
 	}()
-	if e := in.m.handlers.find(msg.Subject); e != nil && e.handle != nil {
-		e.handle(in.m.ctx, msg)
+	if handle := q.handler(&in.m.handlers); handle != nil {
+		handle(in.m.ctx, msg)
 	}
+}
+
+// handler returns what handles the subject now; nil if nothing does any more.
+func (q *queue) handler(h *handlers) Handler {
+	if table := h.table.Load(); q.table != table {
+		q.table, q.handle = table, nil
+		if e := (*table)[q.entry.subject]; e != nil {
+			q.handle = e.handle
+		}
+	}
+	return q.handle
 }
 
 func (in *inbox) panicked(msg Message, r any) {

@@ -29,7 +29,7 @@ type link struct {
 	peer    *peer // set by admit, before the reader starts; nil during the handshake
 	out     outbox
 	parts   arrivals // the reader's
-	recent  recent   // the reader's
+	batch   batch    // the reader's
 
 	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
 	asked atomic.Int64  // when a ping was last sent
@@ -163,6 +163,7 @@ func reasonOf(err error) (Reason, Code) {
 // read runs until the link can't be read any further.
 func (l *link) read() {
 	err := l.readFrames()
+	l.flush()
 	l.parts.end()
 	if errors.Is(err, ErrProtocol) {
 		if left, ok := l.m.refusals.due("broken", string(l.peer.hello.node), time.Now()); ok {
@@ -253,6 +254,9 @@ func (l *link) limit(t frameType) (limit int, known bool) {
 }
 
 func (l *link) handle(t frameType, payload []byte) error {
+	if t != frameMessage {
+		l.flush()
+	}
 	if size, fixed := fixedSize(t); fixed && len(payload) != size {
 		return fmt.Errorf("%w: type %d with %d bytes, want %d", errMalformed, t, len(payload), size)
 	}
@@ -331,9 +335,22 @@ func (l *link) deliver(t frameType, payload []byte, held int) error {
 		l.m.large.give(held) // the data are the caller's from now on
 		l.peer.replied(id, s, data)
 	default:
-		l.peer.in.deliver(subject, data, held, &l.recent)
+		l.peer.in.deliver(subject, data, held, &l.batch)
 	}
 	return nil
+}
+
+// flush queues the messages that the reader has kept together. Before it waits, or
+// looks at a frame of another type, it does that.
+func (l *link) flush() {
+	if !l.deaf.Load() {
+		l.peer.in.flush(&l.batch)
+		return
+	}
+	for _, msg := range l.batch.items {
+		l.m.large.give(msg.held)
+	}
+	l.batch = batch{}
 }
 
 // arrived takes what has come in parts, or is told that it is skipped.

@@ -73,6 +73,7 @@ type Mesh struct {
 	proving    atomic.Int32 // dials that wait for their place, or whose handshake is under way
 	progress   atomic.Int64 // when a link was last admitted, in nanoseconds since the mesh began
 	pace       pace
+	routes     atomic.Pointer[routes] // nil until somebody sends
 
 	mu       sync.Mutex
 	closed   bool

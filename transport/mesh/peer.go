@@ -248,7 +248,7 @@ func (m *Mesh) end(l *link) {
 			p.active = nil
 		}
 	}
-	m.changed.Ring()
+	m.linksChanged()
 }
 
 // ended is called by the reader of a link that can't be read any further.
@@ -307,7 +307,7 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 		m.tell(p, PeerDown{Peer: info, Reason: reason})
 		m.log.Debug("peer down", "node", p.hello.node, "reason", string(reason))
 	}
-	m.changed.Ring()
+	m.linksChanged()
 }
 
 // ring wakes who waits for a peer at an address. The caller holds mu.
@@ -360,20 +360,4 @@ func (m *Mesh) notifyAll() {
 	for ch := range m.notify {
 		wake(ch)
 	}
-}
-
-// find returns the peers that are up and go by n, by an address or an alias.
-// The caller holds mu.
-func (m *Mesh) find(n transport.Node) []*peer {
-	var found []*peer
-	if p := m.byAddr[n.Addr()]; p != nil && p.up {
-		found = append(found, p)
-	}
-	for instance := range m.aliases[n.Addr()] {
-		if p := m.peers[instance]; p != nil && p.up && !slices.Contains(found, p) {
-			found = append(found, p)
-		}
-	}
-	slices.SortFunc(found, func(a, b *peer) int { return cmp.Compare(a.hello.node, b.hello.node) })
-	return found
 }

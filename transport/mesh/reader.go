@@ -45,6 +45,7 @@ func (r *frameReader) rest() error {
 	if r.exact == nil || len(r.pending) > 0 || !r.drained {
 		return nil
 	}
+	r.l.flush()
 	return r.exact.await()
 }
 
@@ -89,6 +90,7 @@ func (r *frameReader) release() {
 
 // fill reads from the connection, and notes when bytes came.
 func (r *frameReader) fill(b []byte) (int, error) {
+	r.l.flush()
 	n, err := r.l.conn.Read(b)
 	if n > 0 {
 		r.l.heard.Store(int64(r.l.m.elapsed()))

@@ -39,17 +39,17 @@ func (m *Mesh) request(ctx context.Context, n transport.Node, subject string, da
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	p, lk, err := m.route(n)
+	r, err := m.route(n)
 	if err != nil {
 		return nil, err
 	}
-	id, answer, err := p.calls.begin()
+	id, answer, err := r.peer.calls.begin()
 	if err != nil {
 		return nil, err
 	}
-	defer p.calls.forget(id)
+	defer r.peer.calls.forget(id)
 	l := letter{t: frameRequest, id: id, subject: subject, data: data}
-	if err := m.sendOn(ctx, p, lk, &l); err != nil {
+	if err := m.sendOn(ctx, r, &l); err != nil {
 		return nil, err
 	}
 	select {

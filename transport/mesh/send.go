@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/libcluster-go/cluster/transport"
 )
@@ -25,42 +24,16 @@ func (m *Mesh) Send(ctx context.Context, n transport.Node, subject string, data 
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		var p *peer
-		var lk *link
-		if p, lk, err = m.route(n); err == nil {
+		var r route
+		if r, err = m.route(n); err == nil {
 			l := letter{t: frameMessage, subject: subject, data: data}
-			err = m.sendOn(ctx, p, lk, &l)
+			err = m.sendOn(ctx, r, &l)
 		}
 	}
 	if err != nil {
 		return &NodeError{Op: "send", Node: n, Err: err}
 	}
 	return nil
-}
-
-// route finds the peer that a node's name means, and the link on which it is sent
-// to; nil if there is none just now.
-func (m *Mesh) route(n transport.Node) (*peer, *link, error) {
-	addr := n.Addr()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return nil, nil, ErrClosed
-	}
-	if p := m.byAddr[addr]; p != nil && p.up && len(m.aliases[addr]) == 0 {
-		return p, p.active, nil // as find does, which makes a list
-	}
-	if found := m.find(n); len(found) > 0 {
-		return found[0], found[0].active, nil
-	}
-	switch {
-	case slices.Contains(m.self.addrs, addr):
-		return nil, nil, transport.ErrSelf
-	case m.departed[addr], m.rumours.isLost(addr):
-		return nil, nil, fmt.Errorf("%w: %w", ErrNoNode, ErrDown)
-	default:
-		return nil, nil, ErrNoNode
-	}
 }
 
 // Broadcast sends a message to every peer that is up, side by side, so that a
@@ -127,13 +100,13 @@ func (m *Mesh) checkMessage(subject string, data []byte) error {
 }
 
 // sendOn sends on the link that a peer has just had, or on whichever it has next.
-func (m *Mesh) sendOn(ctx context.Context, p *peer, lk *link, l *letter) error {
-	if lk != nil && !l.large() {
-		if room, err := lk.out.send(l, true); err == nil && room == nil {
+func (m *Mesh) sendOn(ctx context.Context, r route, l *letter) error {
+	if r.link != nil && !l.large() {
+		if room, err := r.link.out.send(l, true); err == nil && room == nil {
 			return nil
 		}
 	}
-	return m.sendTo(ctx, p, l, true)
+	return m.sendTo(ctx, r.peer, l, true)
 }
 
 // linkOf returns the link on which a peer is sent to; nil if there is none just

@@ -54,10 +54,11 @@ func (m *Mesh) dialService(ctx context.Context, n transport.Node, service string
 		return nil, err
 	}
 	defer done()
-	p, _, err := m.route(n)
+	r, err := m.route(n)
 	if err != nil {
 		return nil, err
 	}
+	p := r.peer
 	m.mu.Lock()
 	at, addrs := p.dialledAt(), slices.Clone(p.hello.addrs)
 	m.mu.Unlock()

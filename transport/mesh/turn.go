@@ -39,7 +39,7 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 		m.tell(p, PeerUp{Peer: p.snapshot()})
 		m.log.Debug("peer up", "node", p.hello.node, "dialled", l.dialled)
 	}
-	m.changed.Ring()
+	m.linksChanged()
 }
 
 // beginReceived takes the peer's word that its messages follow on l, after
