@@ -30,11 +30,19 @@ func (d *digest) toggle(id instanceID) {
 	}
 }
 
+// with is the digest of two who are linked with each other alone.
+func (id instanceID) with(other instanceID) (d digest) {
+	d.toggle(id)
+	d.toggle(other)
+	return d
+}
+
 // An accord is how far this node and its peers agree. It is pure data, told what
 // happens and when; its owner's lock guards it.
 type accord struct {
 	heartbeat, grace time.Duration
 	own              digest
+	changed          time.Duration // when own has last
 
 	moved   time.Duration // when a digest has last changed, or differed
 	agreed  bool          // none has for a heartbeat
@@ -49,6 +57,13 @@ type accord struct {
 
 // gaps are pairs of instances that aren't linked, and by what names they go.
 type gaps map[[2]instanceID]transport.Pair
+
+// toggle notes that an instance is linked here, or isn't any more.
+func (a *accord) toggle(id instanceID, now time.Duration) {
+	a.own.toggle(id)
+	a.changed = now
+	a.moves(now)
+}
 
 // moves notes that a digest has changed.
 func (a *accord) moves(now time.Duration) { a.moved, a.agreed = now, false }
@@ -97,19 +112,8 @@ func (a *accord) compare(now time.Duration, seen gaps, differ []transport.Node) 
 	return a.told
 }
 
-// compares reports whether a peer sends digests and takes them.
-func (p *peer) compares() bool { return p.hello.features&featureDigest != 0 }
-
-// digestReceived takes a peer's digest. It is called by the reader of a link.
-func (m *Mesh) digestReceived(p *peer, d digest) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if p.tells && p.digest == d {
-		return
-	}
-	p.digest, p.tells = d, true
-	m.accord.moves(m.elapsed())
-}
+// compares reports whether a peer and this node send each other digests.
+func (p *peer) compares() bool { return p.hello.features&p.in.m.self.features&featureDigest != 0 }
 
 // Agreement implements [transport.Agreer]: Agreed after a heartbeat, and Diverged
 // as the latest [Diverged] has it. Before that, pairs are named once they have
@@ -139,6 +143,7 @@ func (m *Mesh) lookAround(now time.Duration) {
 		m.notifyAll()
 		return
 	}
+	m.remind(now)
 	if !a.due(now) {
 		return
 	}
@@ -197,8 +202,8 @@ func (m *Mesh) gaps() gaps {
 		if len(found) >= maxApart {
 			break
 		}
-		if m.cfg.NoPeerExchange || !p.exchanges() || m.rumours.claims(id) >= len(names)-1 {
-			continue
+		if m.cfg.NoPeerExchange || !p.exchanges() || p.tells && p.digest == m.accord.own || m.rumours.claims(id) >= len(names)-1 {
+			continue // to be linked with the same is to claim the same
 		}
 		for _, other := range all {
 			if other != id && !m.rumours.claimed(id, other) {

@@ -90,7 +90,8 @@ type Mesh struct {
 	streams    map[*stream]struct{}
 	tombstones tombstones
 	rumours    *rumours
-	news       []claim       // to tell the peers
+	ups        uint64        // how many peers have come up
+	gone       []claim       // to tell the peers
 	hasNews    chan struct{} // holds a token while there are news
 	hasRumours chan struct{} // holds a token when rumours have changed
 

@@ -112,8 +112,8 @@ type peer struct {
 	in    inbox
 	calls calls
 
-	digest digest // the latest that has come
-	tells  bool   // one has
+	ledger
+	nth uint64 // among all who came up
 
 	links  []*link // proved, not ended; the newest last
 	active *link   // the one that this node sends on; nil before the first begin

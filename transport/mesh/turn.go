@@ -23,10 +23,9 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 		m.hangUp(p.active)
 	}
 	l.out.order(frameBegin, encodeBegin(before, turn))
-	m.tellAll(p, l)
-	m.tellOfSelf(p, l)
 	l.turn = turn
 	p.active, p.latest = l, l
+	m.tellOfSelf(p, l)
 	close(l.began)
 	if !p.up {
 		p.up, p.since = true, time.Now()

@@ -1,0 +1,246 @@
+package mesh
+
+import (
+	"time"
+)
+
+// News: what a node tells its peers of whom it is linked with. When that changes,
+// each is told a digest of it; the instances themselves only if the digests say
+// that the two aren't linked with the same, and if it doesn't look as if that
+// were soon over. So nodes that find each other by themselves tell each other of
+// nobody, however many they are.
+
+const (
+	// News are told soon after a time of quiet, and then in rounds that are
+	// further and further apart while more come: when many nodes form a mesh,
+	// each has news for all others all the time. So while this node dials, which
+	// tells it most of what it would be told, they wait for as long as they may.
+	newsPauseMin = 20 * time.Millisecond
+	newsPauseMax = time.Second
+
+	// newsPatience is for how long at most it may look as if a peer were about to
+	// find all others by itself.
+	newsPatience = 10 * time.Second
+)
+
+// A ledger is what a peer is taken to know of this node's links, and what this
+// node knows of the peer's.
+type ledger struct {
+	digest digest        // the peer's latest
+	tells  bool          // one has come
+	moved  time.Duration // when it last changed
+
+	sent     digest // this node's, when it was last told
+	isSent   bool
+	upTo     uint64        // who came up until then: was told, or the digests agreed
+	agreed   bool          // they have, on this link
+	lastTold time.Duration // when the link began, or the peer was last told of somebody
+	toldBoth [2]digest     // this node's and the peer's, when all was told
+}
+
+// agrees notes that both are linked with the same.
+func (l *ledger) agrees(ups uint64) { l.agreed, l.upTo = true, ups }
+
+// lacks reports whether the peer is to be told in this round who came up since
+// upTo, and whether another round is to follow. One that has agreed lacks whoever
+// is new. Another may be linking with others just now, which its digest shows at
+// least once in newsPauseMax.
+func (l *ledger) lacks(own digest, ups uint64, now time.Duration) (tell, again bool) {
+	switch {
+	case !l.tells: // once it isn't busy, it does
+		return false, false
+	case l.digest == own:
+		l.agrees(ups)
+		return false, false
+	case l.upTo == ups:
+		return false, false
+	default:
+		tell = l.agreed || now-l.moved > newsPauseMax || now-l.lastTold > newsPatience
+		return tell, !tell
+	}
+}
+
+// announce has the peers told of one that came or went. The caller holds mu.
+func (m *Mesh) announce(p *peer, linked bool) {
+	m.accord.toggle(p.hello.instance, m.elapsed())
+	switch {
+	case linked:
+		m.ups++
+		p.nth = m.ups
+	case !m.cfg.NoPeerExchange:
+		m.gone = append(m.gone, p.claim(false))
+	}
+	wake(m.hasNews)
+}
+
+// tellNews runs until the mesh is closed.
+func (m *Mesh) tellNews() {
+	for pause := newsPauseMin; ; {
+		quiet := time.NewTimer(2 * pause)
+		select {
+		case <-m.hasNews:
+			quiet.Stop()
+		case <-quiet.C:
+			pause = newsPauseMin
+			select {
+			case <-m.hasNews:
+			case <-m.ctx.Done():
+				return
+			}
+		case <-m.ctx.Done():
+			quiet.Stop()
+			return
+		}
+		if !m.collectNews(pause) {
+			return
+		}
+		if m.tellRound() {
+			wake(m.hasNews)
+		}
+		pause = min(2*pause, newsPauseMax)
+	}
+}
+
+// collectNews waits for at least pause. It returns false if the mesh is closed
+// meanwhile.
+func (m *Mesh) collectNews(pause time.Duration) bool {
+	enough, most := time.NewTimer(pause), time.NewTimer(newsPauseMax)
+	defer enough.Stop()
+	defer most.Stop()
+	for waited := false; ; {
+		lull := m.lull.Wait()
+		if waited && m.proving.Load() == 0 {
+			return true
+		}
+		select {
+		case <-enough.C:
+			waited = true
+		case <-lull:
+		case <-most.C:
+			return true
+		case <-m.ctx.Done():
+			return false
+		}
+	}
+}
+
+// news are what all peers are told, as frames' payloads.
+type news struct {
+	gone   [][]byte
+	digest digest
+	meta   []byte // nil if they haven't changed
+}
+
+// tellRound tells the peers what is due. It reports whether another round is to
+// follow though nothing changes.
+func (m *Mesh) tellRound() (again bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := news{gone: encodeClaims(m.gone), digest: m.accord.own}
+	if m.metaDue {
+		n.meta = appendMeta(nil, m.meta)
+	}
+	m.gone, m.metaDue = nil, false
+	for _, p := range m.peers {
+		if p.active == nil {
+			continue // a link that begins tells
+		}
+		tell, more := true, false // one who doesn't know of digests can't show what it lacks
+		if p.compares() {
+			tell, more = p.lacks(n.digest, m.ups, m.elapsed())
+		}
+		again = again || more
+		if !p.hear(n) || tell && !m.tellLinks(p) {
+			m.dropDeaf(p)
+		}
+	}
+	return again
+}
+
+// dropDeaf takes a peer down that can't be reading. The caller holds mu.
+func (m *Mesh) dropDeaf(p *peer) { m.drop(p, ReasonSilent, CodeSilent, "you read nothing") }
+
+// hear tells a peer what it understands. It reports false if the peer can't be
+// reading.
+func (p *peer) hear(n news) bool {
+	ok := true
+	if p.exchanges() {
+		for _, claims := range n.gone {
+			ok = ok && p.active.out.order(framePeers, claims)
+		}
+	}
+	ok = ok && p.tellDigest(n.digest)
+	if n.meta != nil && p.takesMeta() {
+		ok = ok && p.active.out.order(frameMeta, n.meta)
+	}
+	return ok
+}
+
+// tellDigest tells a peer a digest, unless it has been told.
+func (p *peer) tellDigest(own digest) bool {
+	if !p.compares() || p.isSent && p.sent == own {
+		return true
+	}
+	p.sent, p.isSent = own, true
+	return p.active.out.order(frameDigest, own[:])
+}
+
+// tellLinks tells a peer of those who have come up since it was last told. It
+// reports false if the peer can't be reading. The caller holds mu.
+func (m *Mesh) tellLinks(p *peer) bool {
+	var all []claim
+	if p.exchanges() && !m.cfg.NoPeerExchange {
+		for _, other := range m.peers {
+			if other != p && other.up && other.nth > p.upTo {
+				all = append(all, other.claim(true))
+			}
+		}
+	}
+	p.upTo, p.lastTold = m.ups, m.elapsed()
+	ok := true
+	for _, frame := range encodeClaims(all) {
+		ok = ok && p.active.out.order(framePeers, frame)
+	}
+	return ok
+}
+
+// digestReceived takes a peer's digest. It is called by the reader of a link.
+func (m *Mesh) digestReceived(p *peer, d digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d == m.accord.own {
+		p.agrees(m.ups)
+	}
+	if p.tells && p.digest == d {
+		return
+	}
+	now := m.elapsed()
+	p.digest, p.tells, p.moved = d, true, now
+	m.accord.moves(now)
+	switch {
+	case d == m.accord.own || p.active == nil:
+	case p.upTo == 0 && d == m.self.instance.with(p.hello.instance): // a newcomer, who knows nobody else
+		if !m.tellLinks(p) {
+			m.dropDeaf(p)
+		}
+	default:
+		wake(m.hasNews)
+	}
+}
+
+// remind tells all that there is to a peer that isn't linked with the same, if
+// nothing has changed about that for a heartbeat: one of the two has lost somebody,
+// or can't reach somebody. The caller holds mu.
+func (m *Mesh) remind(now time.Duration) {
+	own := m.accord.own
+	for _, p := range m.peers {
+		both := [2]digest{own, p.digest}
+		if p.active == nil || !p.tells || p.digest == own || p.toldBoth == both || now-max(p.moved, m.accord.changed) < m.cfg.Heartbeat {
+			continue
+		}
+		p.toldBoth, p.upTo = both, 0
+		if !m.tellLinks(p) {
+			m.dropDeaf(p)
+		}
+	}
+}
