@@ -113,7 +113,7 @@ func (a *accord) compare(now time.Duration, seen gaps, differ []transport.Node) 
 }
 
 // compares reports whether a peer and this node send each other digests.
-func (p *peer) compares() bool { return p.hello.features&p.in.m.self.features&featureDigest != 0 }
+func (p *peer) compares() bool { return p.hello.features&p.m.self.features&featureDigest != 0 }
 
 // Agreement implements [transport.Agreer]: Agreed after a heartbeat, and Diverged
 // as the latest [Diverged] has it. Before that, pairs are named once they have

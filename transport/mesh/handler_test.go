@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -231,5 +232,67 @@ func TestNoNodeAndNodeDown(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestOrderAcrossDisconnect: a node that was disconnected and connected again has
+// its messages handled one at a time and in order, those from before first.
+func TestOrderAcrossDisconnect(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	running, most := 0, 0
+	let := make(chan struct{})
+	b := listen(t, func(c *Config) {
+		c.Handlers = map[string]Handler{"s": func(_ context.Context, m Message) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			mu.Unlock()
+			if string(m.Data) == "1" {
+				<-let
+			}
+			mu.Lock()
+			running--
+			got = append(got, string(m.Data))
+			mu.Unlock()
+		}}
+	})
+	a := listen(t, nil)
+	connect(t, a, b)
+	send := func(s string) {
+		t.Helper()
+		if err := a.Send(t.Context(), b.Self(), "s", []byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got)
+	}
+	send("1")
+	send("2")
+	until(t, b, "both have come", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		p := b.peers[a.self.instance]
+		p.in.mu.Lock()
+		defer p.in.mu.Unlock()
+		q := p.in.queues["s"]
+		return q != nil && q.bytes.Load() == itemHeader+1 && most == 1
+	})
+	_ = b.Disconnect(t.Context(), a.Self())
+	until(t, a, "a sees it", func() bool { return !a.linked(b.self.instance) })
+	connect(t, b, a)
+	send("3")
+	for late := time.Now().Add(time.Second); count() == 0 && time.Now().Before(late); {
+		time.Sleep(5 * time.Millisecond) // in which a wrong call would fall
+	}
+	close(let)
+	until(t, b, "all are handled", func() bool { return count() == 3 })
+	if most > 1 || !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("%d at once, in the order %q", most, got)
 	}
 }

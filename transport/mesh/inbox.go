@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"maps"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -30,16 +31,45 @@ type Message struct {
 // the mesh is closed. A panic is logged, and the next message is delivered.
 type Handler func(ctx context.Context, msg Message)
 
-// An inbox holds the messages and the requests of one peer that wait for the
-// user's code.
+// An inbox holds the messages of one peer that wait for the user's code. It
+// outlives the peer while any do: one that comes up again has its further messages
+// handled after those.
 type inbox struct {
 	m    *Mesh
 	from transport.Node
-	peer *peer // for the answers
 
 	mu     sync.Mutex
-	queues map[string]*queue // kept while there is a handler
-	desks  map[string]*desk  // kept while there are requests
+	queues map[string]*queue // by subject; kept while there is a handler
+}
+
+// inboxOf returns the inbox of an instance that comes up. The caller holds mu.
+func (m *Mesh) inboxOf(h *hello) *inbox {
+	if in := m.leftovers[h.instance]; in != nil && in.from == h.node {
+		delete(m.leftovers, h.instance)
+		return in
+	}
+	return &inbox{m: m, from: h.node}
+}
+
+// leaveOver keeps the inbox of a peer that goes down, if messages wait in it. The
+// caller holds mu.
+func (m *Mesh) leaveOver(p *peer) {
+	maps.DeleteFunc(m.leftovers, func(_ instanceID, in *inbox) bool { return in.idle() })
+	if !p.in.idle() {
+		m.leftovers[p.hello.instance] = p.in
+	}
+}
+
+// idle reports whether nothing waits, and nothing is handled.
+func (in *inbox) idle() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, q := range in.queues {
+		if q.running {
+			return false
+		}
+	}
+	return true
 }
 
 // yieldEvery is after how many bytes that wait a reader lets others run: the
@@ -304,7 +334,7 @@ func (in *inbox) call(q *queue, data []byte) {
 	msg := Message{From: in.from, Subject: q.entry.subject, Data: data}
 	defer func() {
 		if r := recover(); r != nil {
-			in.panicked(msg, r)
+			in.m.panicked(msg, r)
 		}
 	}()
 	if handle := q.handler(&in.m.handlers); handle != nil {
@@ -323,8 +353,9 @@ func (q *queue) handler(h *handlers) Handler {
 	return q.handle
 }
 
-func (in *inbox) panicked(msg Message, r any) {
-	if left, ok := in.m.refusals.due("panic", msg.Subject, time.Now()); ok {
-		in.m.log.Error("a handler panicked", "subject", msg.Subject, "node", msg.From, "panic", r, "stack", string(debug.Stack()), "repeated", left)
+// panicked logs a panic of the user's code.
+func (m *Mesh) panicked(msg Message, r any) {
+	if left, ok := m.refusals.due("panic", msg.Subject, time.Now()); ok {
+		m.log.Error("a handler panicked", "subject", msg.Subject, "node", msg.From, "panic", r, "stack", string(debug.Stack()), "repeated", left)
 	}
 }

@@ -31,11 +31,12 @@ type link struct {
 	parts   arrivals // the reader's
 	batch   batch    // the reader's
 
-	heard atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
-	asked atomic.Int64  // when a ping was last sent
-	rtt   atomic.Int64  // of the handshake, then of the latest ping, in nanoseconds
-	pongs signal.Signal // rung at every pong
-	deaf  atomic.Bool   // its peer was taken down: nothing is delivered any more
+	heard   atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
+	asked   atomic.Int64  // when a ping was last sent
+	writing atomic.Int64  // since when a write takes; 0 if none does
+	rtt     atomic.Int64  // of the handshake, then of the latest ping, in nanoseconds
+	pongs   signal.Signal // rung at every pong
+	deaf    atomic.Bool   // its peer was taken down: nothing is delivered any more
 
 	began    chan struct{} // closed when this node has begun to send here
 	received chan struct{} // closed when nothing more will be delivered from here
@@ -49,6 +50,7 @@ type link struct {
 	sentLast bool
 	gotLast  bool
 	ended    bool
+	spared   bool // by the kernel, while it takes nothing
 
 	key        []byte    // of the secret that the other side has proved last
 	unproved   time.Time // since when that secret is gone; zero if it isn't
@@ -91,6 +93,8 @@ func (m *Mesh) abandon(l *link) {
 // write is called by the outbox's goroutine. If it fails, the reader ends the
 // link, once it has read what the peer had to say.
 func (l *link) write(b []byte) {
+	l.writing.Store(int64(l.m.elapsed()))
+	defer l.writing.Store(0)
 	_, err := l.conn.Write(b)
 	if p := l.pusher(); p != nil && err == nil {
 		err = p.flush()
@@ -330,7 +334,7 @@ func (l *link) deliver(t frameType, payload []byte, held int) error {
 		l.m.large.give(held)
 		return err
 	case t == frameRequest:
-		l.peer.in.request(id, subject, data, held)
+		l.peer.desks.request(id, subject, data, held)
 	case t == frameReply:
 		l.m.large.give(held) // the data are the caller's from now on
 		l.peer.replied(id, s, data)
@@ -365,7 +369,7 @@ func (l *link) arrived(a *arrival) error {
 	switch {
 	case l.deaf.Load():
 	case a.t == frameRequest:
-		l.peer.in.refuse(id, statusOverloaded)
+		l.peer.desks.refuse(id, statusOverloaded)
 	case a.t == frameReply:
 		l.peer.calls.answer(id, answer{err: ErrOverloaded})
 	default:

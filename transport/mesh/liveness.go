@@ -54,6 +54,7 @@ func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 				l.heard.Store(int64(now))
 				l.asked.Store(0)
 			}
+			l.spare(now)
 			heard := time.Duration(l.heard.Load())
 			switch judge(now-heard, time.Duration(l.asked.Load()) > heard, m.cfg.Heartbeat, m.cfg.DownAfter) {
 			case verdictPing:

@@ -107,9 +107,11 @@ func (Lagged) event()      {}
 // A peer is one instance of another node, and lives while a link with it does.
 // The mesh's mu guards it.
 type peer struct {
+	m     *Mesh
 	hello *hello
 	meta  map[string]string // that of hello, or what has come since
-	in    inbox
+	in    *inbox
+	desks desks
 	calls calls
 
 	ledger
@@ -169,8 +171,8 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	}
 	p := m.peers[h.instance]
 	if p == nil {
-		p = &peer{hello: h, meta: h.meta}
-		p.in = inbox{m: m, from: h.node, peer: p}
+		p = &peer{m: m, hello: h, meta: h.meta, in: m.inboxOf(h)}
+		p.desks = desks{peer: p, m: m}
 		m.peers[h.instance] = p
 		for _, a := range h.addrs {
 			m.byAddr[a] = p
@@ -181,10 +183,10 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	m.progress.Store(int64(m.elapsed()))
 	m.tombstones.dropOthers(h.instance, h.addrs)
 	m.endStreams(func(other *hello) bool { return other.instance != h.instance && sharesAddr(other, h) })
-	m.checkKey(l, time.Now()) // the secrets may have changed during the handshake
 	if !l.dialled {
 		l.out.urge(frameWelcome, nil)
 	}
+	m.checkKey(l, time.Now()) // the secrets may have changed during the handshake
 	if m.decides(p) {
 		m.begins++
 		m.begin(p, l, m.begins)
@@ -300,6 +302,7 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 		l.expire()
 	}
 	m.rumours.silence(p.hello.instance)
+	m.leaveOver(p)
 	if p.up {
 		p.up = false
 		m.remember(p, reason)

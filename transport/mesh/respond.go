@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -26,8 +27,16 @@ func (m *Mesh) Respond(subject string, r Responder) error {
 	return nil
 }
 
-// A desk serves the requests of one peer to one subject. The inbox's mu guards
-// it.
+// desks serve the requests of one peer.
+type desks struct {
+	peer *peer
+	m    *Mesh
+
+	mu   sync.Mutex
+	open map[string]*desk // by subject; while there are requests
+}
+
+// A desk serves the requests to one subject. The desks' mu guards it.
 type desk struct {
 	running int
 	waiting []item
@@ -35,101 +44,101 @@ type desk struct {
 }
 
 // request is called by a link's reader: it neither blocks nor runs a responder.
-func (in *inbox) request(id uint64, subject, data []byte, held int) {
-	e := (*in.m.handlers.table.Load())[string(subject)]
+func (ds *desks) request(id uint64, subject, data []byte, held int) {
+	e := (*ds.m.handlers.table.Load())[string(subject)]
 	if e == nil || e.respond == nil {
-		in.m.large.give(held)
-		in.refuse(id, statusNoHandler)
+		ds.m.large.give(held)
+		ds.refuse(id, statusNoHandler)
 		return
 	}
 	r := item{data: data, id: id, held: held}
-	in.mu.Lock()
-	d := in.desks[e.subject]
+	ds.mu.Lock()
+	d := ds.open[e.subject]
 	if d == nil {
 		d = &desk{}
-		if in.desks == nil {
-			in.desks = map[string]*desk{}
+		if ds.open == nil {
+			ds.open = map[string]*desk{}
 		}
-		in.desks[e.subject] = d
+		ds.open[e.subject] = d
 	}
 	full := false
 	switch {
-	case d.running < in.m.cfg.MaxRequests:
+	case d.running < ds.m.cfg.MaxRequests:
 		d.running++
-		in.m.handlers.begin(e.name)
-		go in.serve(e, d, r)
-	case d.bytes > 0 && d.bytes+r.size() > in.m.cfg.ReceiveQueue:
+		ds.m.handlers.begin(e.name)
+		go ds.serve(e, d, r)
+	case d.bytes > 0 && d.bytes+r.size() > ds.m.cfg.ReceiveQueue:
 		full = true
 	default:
 		d.waiting = append(d.waiting, r)
 		d.bytes += r.size()
 	}
-	in.mu.Unlock()
+	ds.mu.Unlock()
 	if full {
-		in.m.large.give(held)
-		in.overloaded(id, e.subject)
+		ds.m.large.give(held)
+		ds.overloaded(id, e.subject)
 	}
 }
 
 // overloaded refuses a request for which there is no room.
-func (in *inbox) overloaded(id uint64, subject string) {
-	in.m.dropped.Add(1)
-	in.refuse(id, statusOverloaded)
-	if left, ok := in.m.refusals.due("overloaded", subject+"\x00"+string(in.from), time.Now()); ok {
-		in.m.log.Warn("too many requests wait, refusing more", "subject", subject, "node", in.from, "repeated", left)
+func (ds *desks) overloaded(id uint64, subject string) {
+	ds.m.dropped.Add(1)
+	ds.refuse(id, statusOverloaded)
+	if left, ok := ds.m.refusals.due("overloaded", subject+"\x00"+string(ds.peer.hello.node), time.Now()); ok {
+		ds.m.log.Warn("too many requests wait, refusing more", "subject", subject, "node", ds.peer.hello.node, "repeated", left)
 	}
 }
 
 // refuse answers for the reader, which must not wait: if the other side reads no
 // answers, it gets none.
-func (in *inbox) refuse(id uint64, s status) {
+func (ds *desks) refuse(id uint64, s status) {
 	l := letter{t: frameReply, id: id, status: s}
-	in.m.mu.Lock()
-	defer in.m.mu.Unlock()
-	if in.peer.active != nil {
-		in.peer.active.out.order(frameReply, l.appendHead(nil))
+	ds.m.mu.Lock()
+	defer ds.m.mu.Unlock()
+	if ds.peer.active != nil {
+		ds.peer.active.out.order(frameReply, l.appendHead(nil))
 	}
 }
 
 // serve answers a request, and then those that wait.
-func (in *inbox) serve(e *entry, d *desk, r item) {
-	defer in.m.handlers.end(e.name)
+func (ds *desks) serve(e *entry, d *desk, r item) {
+	defer ds.m.handlers.end(e.name)
 	done := false
 	defer func() {
 		if !done { // the responder has ended its goroutine, by runtime.Goexit
-			in.m.handlers.begin(e.name)
-			go in.serveAnew(e, d, r)
+			ds.m.handlers.begin(e.name)
+			go ds.serveAnew(e, d, r)
 		}
 	}()
-	for ok := true; ok; r, ok = in.nextRequest(e.subject, d) {
-		if in.m.ctx.Err() == nil {
+	for ok := true; ok; r, ok = ds.nextRequest(e.subject, d) {
+		if ds.m.ctx.Err() == nil {
 			l := letter{t: frameReply, id: r.id, subject: e.subject}
-			l.status, l.data = in.respond(Message{From: in.from, Subject: e.subject, Data: r.data})
-			_ = in.m.sendTo(in.m.ctx, in.peer, &l, true) // if the peer is down, it knows
+			l.status, l.data = ds.respond(Message{From: ds.peer.hello.node, Subject: e.subject, Data: r.data})
+			_ = ds.m.sendTo(ds.m.ctx, ds.peer, &l, true) // if the peer is down, it knows
 		}
-		in.m.large.give(r.held)
+		ds.m.large.give(r.held)
 	}
 	done = true
 }
 
 // serveAnew answers a request that ended its goroutine, as if it had panicked, and
 // then those that wait.
-func (in *inbox) serveAnew(e *entry, d *desk, r item) {
-	_ = in.m.sendTo(in.m.ctx, in.peer, &letter{t: frameReply, id: r.id, subject: e.subject, status: statusPanicked}, true)
-	in.m.large.give(r.held)
-	if next, ok := in.nextRequest(e.subject, d); ok {
-		in.serve(e, d, next) // which ends it for the handlers
+func (ds *desks) serveAnew(e *entry, d *desk, r item) {
+	_ = ds.m.sendTo(ds.m.ctx, ds.peer, &letter{t: frameReply, id: r.id, subject: e.subject, status: statusPanicked}, true)
+	ds.m.large.give(r.held)
+	if next, ok := ds.nextRequest(e.subject, d); ok {
+		ds.serve(e, d, next) // which ends it for the handlers
 		return
 	}
-	in.m.handlers.end(e.name)
+	ds.m.handlers.end(e.name)
 }
 
-func (in *inbox) nextRequest(subject string, d *desk) (item, bool) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
+func (ds *desks) nextRequest(subject string, d *desk) (item, bool) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
 	if len(d.waiting) == 0 {
 		if d.running--; d.running == 0 {
-			delete(in.desks, subject)
+			delete(ds.open, subject)
 		}
 		return item{}, false
 	}
@@ -141,23 +150,23 @@ func (in *inbox) nextRequest(subject string, d *desk) (item, bool) {
 }
 
 // respond calls the user's code.
-func (in *inbox) respond(msg Message) (s status, data []byte) {
+func (ds *desks) respond(msg Message) (s status, data []byte) {
 	defer func() {
 		if r := recover(); r != nil {
-			in.panicked(msg, r)
+			ds.m.panicked(msg, r)
 			s, data = statusPanicked, nil
 		}
 	}()
-	e := in.m.handlers.find(msg.Subject)
+	e := ds.m.handlers.find(msg.Subject)
 	if e == nil || e.respond == nil {
 		return statusNoHandler, nil
 	}
-	reply, err := e.respond(in.m.ctx, msg)
+	reply, err := e.respond(ds.m.ctx, msg)
 	switch {
 	case err != nil:
 		text := err.Error()
 		return statusError, []byte(text[:min(len(text), maxErrorText)])
-	case len(reply) > in.m.cfg.MaxMessage:
+	case len(reply) > ds.m.cfg.MaxMessage:
 		return statusTooLarge, nil
 	default:
 		return statusOK, reply

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -189,5 +190,22 @@ func TestASecretThatGoesDuringAHandshake(t *testing.T) {
 	}
 	if len(nonces[0]) != nonceSize || bytes.Equal(nonces[0], nonces[1]) || bytes.Equal(nonces[0], make([]byte, nonceSize)) {
 		t.Errorf("the challenges are %x", nonces)
+	}
+}
+
+// TestSecretsThatChangeDuringAHandshake: the acceptor drops the secret of a proof
+// between that and the end of the handshake. The dialler, which has the new one too,
+// is asked for it after its welcome, and the link is up.
+func TestSecretsThatChangeDuringAHandshake(t *testing.T) {
+	ours := newAuthority(t)
+	older, newer := NewSecret(), NewSecret()
+	var b *Mesh
+	b = listen(t, func(c *Config) {
+		c.Secrets, c.TLS = []string{newer, older}, ours.config(t, "b")
+		c.VerifyPeer = func(tls.ConnectionState, transport.Node) error { return b.SetSecrets([]string{newer}) }
+	})
+	a := listen(t, func(c *Config) { c.Secrets, c.TLS = []string{older, newer}, ours.config(t, "a") })
+	if err := a.Connect(t.Context(), b.Self()); err != nil {
+		t.Fatal(err)
 	}
 }

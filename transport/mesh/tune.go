@@ -36,6 +36,29 @@ func tuneLink(conn net.Conn) {
 	}
 }
 
+// stuckAfter is how long a write may take before it is looked into.
+const stuckAfter = time.Second
+
+// spare keeps the kernel from giving up a peer whose host answers, but which reads
+// nothing: TCP_USER_TIMEOUT counts that, too, and to judge it is the mesh's own
+// part, by DownAfter. The caller holds mu.
+func (l *link) spare(now time.Duration) {
+	c, ok := rawConn(l.conn).(*net.TCPConn)
+	if !ok {
+		return
+	}
+	began := time.Duration(l.writing.Load())
+	spared := began > 0 && now-began > stuckAfter && takesNothing(c)
+	if spared == l.spared {
+		return
+	}
+	if l.spared = spared; spared {
+		setUserTimeout(c, 0)
+	} else {
+		setUserTimeout(c, vanishAfter)
+	}
+}
+
 // rawConn is what lies below TLS.
 func rawConn(conn net.Conn) net.Conn {
 	if c, ok := conn.(*tls.Conn); ok {

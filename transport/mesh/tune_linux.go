@@ -4,6 +4,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tcpUserTimeout is TCP_USER_TIMEOUT of linux/tcp.h, which package syscall
@@ -28,4 +30,21 @@ func setTCPOption(c *net.TCPConn, option, value int) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, option, value)
 	})
+}
+
+// takesNothing reports whether the other host answers, and its process reads
+// nothing: all that was sent is acknowledged, there is room for no more, and that
+// goes on for a while.
+func takesNothing(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var info *unix.TCPInfo
+	if controlErr := raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	}); controlErr != nil || err != nil {
+		return false
+	}
+	return info.Unacked == 0 && info.Probes < 2 // one may be on its way
 }

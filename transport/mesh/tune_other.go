@@ -12,3 +12,6 @@ func setUserTimeout(*net.TCPConn, time.Duration) {}
 
 // setUnsent does nothing: few systems besides Linux have TCP_NOTSENT_LOWAT.
 func setUnsent(*net.TCPConn, int) {}
+
+// takesNothing is asked only where setUserTimeout does something.
+func takesNothing(*net.TCPConn) bool { return false }
