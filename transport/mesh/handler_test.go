@@ -272,7 +272,7 @@ func TestOrderAcrossDisconnect(t *testing.T) {
 	}
 	send("1")
 	send("2")
-	until(t, b, "both have come", func() bool {
+	eventually(t, "both have come", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		b.mu.Lock()
@@ -291,8 +291,20 @@ func TestOrderAcrossDisconnect(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // in which a wrong call would fall
 	}
 	close(let)
-	until(t, b, "all are handled", func() bool { return count() == 3 })
+	eventually(t, "all are handled", func() bool { return count() == 3 })
 	if most > 1 || !slices.Equal(got, []string{"1", "2", "3"}) {
 		t.Errorf("%d at once, in the order %q", most, got)
+	}
+}
+
+// eventually waits for what nothing tells of.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for late := time.After(patience); !ok(); {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-late:
+			t.Fatalf("not in %s: %s", patience, what)
+		}
 	}
 }
