@@ -305,7 +305,7 @@ func (m *Mesh) dialWith(ctx context.Context, t target, key []byte, overtaken fun
 		}
 		return err
 	}
-	m.handshakes.Add(1)
+	m.counts.handshakes.Add(1)
 	l.unasked = t.learned
 	if refusal := m.admit(l, h); refusal != nil {
 		m.turnAway(l, refusal)

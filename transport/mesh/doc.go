@@ -23,7 +23,7 @@
 // an error for each way in which there can be none. Either may have up to
 // Config.MaxMessage bytes: what is large goes in parts, between which the pings and
 // all that is small go on, so a link may carry both. A message whose handler is too
-// slow is dropped; a request gets [ErrOverloaded].
+// slow is dropped, and counted ([Mesh.Stats]); a request gets [ErrOverloaded].
 //
 // # Streams
 //
@@ -43,6 +43,5 @@
 // All methods may be called from any goroutine at once, a [Handler] included.
 // A handler is called for one message at a time of each peer and subject, a
 // [Responder] for several requests at once; no lock is held then, and no link
-// waits for it. Events come in the order in
-// which they happened.
+// waits for it. Events come in the order in which they happened.
 package mesh

@@ -40,7 +40,7 @@ func wantFull(t *testing.T, when string, meshes []*Mesh) {
 
 func handshakes(meshes []*Mesh) (n int64) {
 	for _, m := range meshes {
-		n += m.handshakes.Load()
+		n += m.Stats().Handshakes
 	}
 	return n
 }

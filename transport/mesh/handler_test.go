@@ -61,9 +61,9 @@ func TestSlowHandler(t *testing.T) {
 		}
 	}
 	senders.Wait()
-	t.Logf("%d quick messages, %d slow ones dropped", answered, b.dropped.Load())
-	if answered < 100 || b.dropped.Load() < 1000 {
-		t.Errorf("%d quick messages came and %d slow ones were dropped: no full load", answered, b.dropped.Load())
+	t.Logf("%d quick messages, %d slow ones dropped", answered, b.Stats().Dropped)
+	if answered < 100 || b.Stats().Dropped < 1000 {
+		t.Errorf("%d quick messages came and %d slow ones were dropped: no full load", answered, b.Stats().Dropped)
 	}
 	for _, ch := range events {
 		<-ch // the snapshot
@@ -89,8 +89,8 @@ func TestEmptyMessagesAreBounded(t *testing.T) {
 	in.flush(&read)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if q := in.queues["s"]; len(q.items) > 1024+1 || m.dropped.Load() < 8000 {
-		t.Errorf("%d messages wait, %d are dropped", len(q.items), m.dropped.Load())
+	if q := in.queues["s"]; len(q.items) > 1024+1 || m.Stats().Dropped < 8000 {
+		t.Errorf("%d messages wait, %d are dropped", len(q.items), m.Stats().Dropped)
 	}
 }
 

@@ -164,6 +164,7 @@ func (in *inbox) deliver(subject, data []byte, held int, b *batch) {
 }
 
 func (in *inbox) unhandled(subject []byte) {
+	in.m.counts.unhandled.Add(1)
 	if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
 		in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
 	}
@@ -225,7 +226,7 @@ func (in *inbox) putSome(q *queue, b *batch) (waiting int) {
 			continue
 		}
 		in.m.large.give(msg.held)
-		in.m.dropped.Add(1)
+		in.m.counts.dropped.Add(1)
 		if q.dropped++; q.dropped == 1 {
 			in.tellSlow(q)
 		}

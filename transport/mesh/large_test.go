@@ -312,11 +312,16 @@ func TestNoRoomForLargeOnes(t *testing.T) {
 	if err := peers[0].Send(t.Context(), b.Self(), "s", make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
+	if err := peers[0].Send(t.Context(), b.Self(), "nobody's", nil); err != nil {
+		t.Fatal(err)
+	}
 	if reply, err := peers[0].Request(t.Context(), b.Self(), "echo", []byte("small")); err != nil || string(reply) != "small" {
 		t.Errorf("a small request, which comes after the message: %q, %v", reply, err)
 	}
-	if n := b.dropped.Load(); n != 1 {
-		t.Errorf("%d messages are dropped, want the one", n)
+	counts := b.Stats()
+	counts.Handshakes = 0
+	if want := (Stats{Dropped: 1, Unhandled: 1, Overloaded: 1}); counts != want {
+		t.Errorf("it counts %+v, want %+v", counts, want)
 	}
 	close(release)
 	held.Wait()

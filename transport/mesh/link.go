@@ -373,7 +373,7 @@ func (l *link) arrived(a *arrival) error {
 	case a.t == frameReply:
 		l.peer.calls.answer(id, answer{err: ErrOverloaded})
 	default:
-		l.m.dropped.Add(1)
+		l.m.counts.dropped.Add(1)
 	}
 	return nil
 }

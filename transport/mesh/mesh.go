@@ -68,12 +68,11 @@ type Mesh struct {
 	waiting   waitingRoom
 	events    *feed.Hub[Event]
 
-	dropped    atomic.Int64 // messages and requests
-	handshakes atomic.Int64 // that proved both sides, as the dialler
-	proving    atomic.Int32 // dials that wait for their place, or whose handshake is under way
-	progress   atomic.Int64 // when a link was last admitted, in nanoseconds since the mesh began
-	pace       pace
-	routes     atomic.Pointer[routes] // nil until somebody sends
+	counts   counters
+	proving  atomic.Int32 // dials that wait for their place, or whose handshake is under way
+	progress atomic.Int64 // when a link was last admitted, in nanoseconds since the mesh began
+	pace     pace
+	routes   atomic.Pointer[routes] // nil until somebody sends
 
 	mu       sync.Mutex
 	closed   bool

@@ -348,7 +348,7 @@ func TestFormsWithOneHandshakeAPair(t *testing.T) {
 	total := int64(0)
 	for _, m := range meshes {
 		until(t, m, "the mesh is full", func() bool { return peerCount(m) == n-1 && linkCount(m) == n-1 })
-		total += m.handshakes.Load()
+		total += m.Stats().Handshakes
 	}
 	pairs := int64(n * (n - 1) / 2)
 	t.Logf("%d handshakes for %d pairs", total, pairs)

@@ -172,6 +172,9 @@ func TestRequestsRunSideBySide(t *testing.T) {
 			t.Errorf("beyond the bounds: %v, want ErrOverloaded", err)
 		}
 	}
+	if n := b.Stats().Overloaded; n != all-running-waiting {
+		t.Errorf("it counts %d requests that it refused, want %d", n, all-running-waiting)
+	}
 	if _, err := a.Request(t.Context(), b.Self(), "quick", nil); err != nil {
 		t.Errorf("another subject: %v", err)
 	}

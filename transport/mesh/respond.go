@@ -82,7 +82,6 @@ func (ds *desks) request(id uint64, subject, data []byte, held int) {
 
 // overloaded refuses a request for which there is no room.
 func (ds *desks) overloaded(id uint64, subject string) {
-	ds.m.dropped.Add(1)
 	ds.refuse(id, statusOverloaded)
 	if left, ok := ds.m.refusals.due("overloaded", subject+"\x00"+string(ds.peer.hello.node), time.Now()); ok {
 		ds.m.log.Warn("too many requests wait, refusing more", "subject", subject, "node", ds.peer.hello.node, "repeated", left)
@@ -92,6 +91,9 @@ func (ds *desks) overloaded(id uint64, subject string) {
 // refuse answers for the reader, which must not wait: if the other side reads no
 // answers, it gets none.
 func (ds *desks) refuse(id uint64, s status) {
+	if s == statusOverloaded {
+		ds.m.counts.overloaded.Add(1)
+	}
 	l := letter{t: frameReply, id: id, status: s}
 	ds.m.mu.Lock()
 	defer ds.m.mu.Unlock()
