@@ -263,29 +263,52 @@ func (in *inbox) tellSlow(q *queue) {
 
 // run hands messages over for as long as there are any.
 func (in *inbox) run(q *queue) {
-	var batch []item
-	at, held, done := 0, 0, false
-	defer func() {
-		if !done { // the handler has ended its goroutine, by runtime.Goexit
-			in.m.large.give(held)
-			in.runAnew(q, batch[at+1:])
-		}
-	}()
-	for batch = in.next(q, nil); len(batch) > 0; batch = in.next(q, batch) {
-		for at = range batch {
-			msg := batch[at]
-			if held = msg.held; held > 0 {
-				batch[at] = item{} // what is large doesn't wait for the rest
-			}
-			q.bytes.Add(-int64(msg.size()))
-			if in.m.ctx.Err() == nil {
-				in.call(q, msg.data)
-			}
-			in.m.large.give(held)
-		}
-		clear(batch)
+	var c course
+	for !in.runOn(q, &c) { // a handler has panicked, and the next is called
 	}
-	done = true
+}
+
+// A course is how far a handler's goroutine has come.
+type course struct {
+	batch []item
+	at    int // in batch: the next
+}
+
+// runOn returns true once nothing waits, and false after a panic. What is large is
+// given back at once, the rest with its batch.
+func (in *inbox) runOn(q *queue, c *course) (done bool) {
+	var msg Message
+	held := 0
+	defer func() {
+		if done {
+			return
+		}
+		in.m.large.give(held)
+		if r := recover(); r != nil {
+			in.m.panicked(msg, r)
+			return
+		}
+		in.runAnew(q, c.batch[c.at:]) // the handler has ended its goroutine, by runtime.Goexit
+	}()
+	for {
+		for c.at < len(c.batch) {
+			i := c.batch[c.at]
+			if held = i.held; held > 0 {
+				c.batch[c.at] = item{}
+			}
+			c.at++
+			q.bytes.Add(-int64(i.size()))
+			if handle := q.handler(in.m); handle != nil {
+				msg = Message{From: in.from, Subject: q.entry.subject, Data: i.data}
+				handle(in.m.ctx, msg)
+			}
+			in.m.large.give(held)
+		}
+		clear(c.batch)
+		if c.batch, c.at = in.next(q, c.batch), 0; len(c.batch) == 0 {
+			return true
+		}
+	}
 }
 
 // runAnew goes on with what is left of a batch, on another goroutine.
@@ -331,21 +354,13 @@ func (in *inbox) next(q *queue, empty []item) (batch []item) {
 	return nil
 }
 
-func (in *inbox) call(q *queue, data []byte) {
-	msg := Message{From: in.from, Subject: q.entry.subject, Data: data}
-	defer func() {
-		if r := recover(); r != nil {
-			in.m.panicked(msg, r)
-		}
-	}()
-	if handle := q.handler(&in.m.handlers); handle != nil {
-		handle(in.m.ctx, msg)
+// handler returns what handles the subject now; nil if nothing does any more, or
+// the mesh is closed.
+func (q *queue) handler(m *Mesh) Handler {
+	if m.ctx.Err() != nil {
+		return nil
 	}
-}
-
-// handler returns what handles the subject now; nil if nothing does any more.
-func (q *queue) handler(h *handlers) Handler {
-	if table := h.table.Load(); q.table != table {
+	if table := m.handlers.table.Load(); q.table != table {
 		q.table, q.handle = table, nil
 		if e := (*table)[q.entry.subject]; e != nil {
 			q.handle = e.handle

@@ -20,9 +20,9 @@ type frameReader struct {
 	exact *exactConn    // nil if there is no waiting without a buffer
 	plain *bufio.Reader // in its place
 
-	buf     *readBuffer // from the mesh's buffers; nil if nothing is pending
-	pending []byte      // the part of buf that hasn't been read
-	drained bool        // crypto/tls has nothing left of what it has decrypted
+	buf      *readBuffer // from the mesh's buffers; nil if nothing is pending
+	from, to int         // the part of buf that hasn't been read
+	drained  bool        // crypto/tls has nothing left of what it has decrypted
 }
 
 func newFrameReader(l *link) *frameReader {
@@ -42,7 +42,7 @@ func (f readFunc) Read(b []byte) (int, error) { return f(b) }
 
 // rest returns when there is more to read, or may be.
 func (r *frameReader) rest() error {
-	if r.exact == nil || len(r.pending) > 0 || !r.drained {
+	if r.exact == nil || r.from < r.to || !r.drained {
 		return nil
 	}
 	r.l.flush()
@@ -51,9 +51,9 @@ func (r *frameReader) rest() error {
 
 // full fills b.
 func (r *frameReader) full(b []byte) error {
-	if n := len(b); n < len(r.pending) { // as Read does, and mostly there is no more to do
-		copy(b, r.pending)
-		r.pending = r.pending[n:]
+	if n := len(b); n < r.to-r.from { // as Read does, and mostly there is no more to do
+		copy(b, r.buf[r.from:])
+		r.from += n
 		return nil
 	}
 	_, err := io.ReadFull(r, b)
@@ -65,27 +65,24 @@ func (r *frameReader) Read(b []byte) (int, error) {
 	if r.plain != nil {
 		return r.plain.Read(b)
 	}
-	if len(r.pending) == 0 {
+	if r.from == r.to {
 		if len(b) >= len(r.buf)/2 {
 			return r.fill(b)
 		}
-		r.buf = r.l.m.buffers.get()
-		n, err := r.fill(r.buf[:])
-		if r.pending = r.buf[:n]; n == 0 {
-			r.release()
+		buf := r.l.m.buffers.get()
+		n, err := r.fill(buf[:])
+		if n == 0 {
+			r.l.m.buffers.put(buf)
 			return 0, err
 		}
+		r.buf, r.from, r.to = buf, 0, n
 	}
-	n := copy(b, r.pending)
-	if r.pending = r.pending[n:]; len(r.pending) == 0 {
-		r.release()
+	n := copy(b, r.buf[r.from:r.to])
+	if r.from += n; r.from == r.to {
+		r.l.m.buffers.put(r.buf)
+		r.buf, r.from, r.to = nil, 0, 0
 	}
 	return n, nil
-}
-
-func (r *frameReader) release() {
-	r.l.m.buffers.put(r.buf)
-	r.buf, r.pending = nil, nil
 }
 
 // fill reads from the connection, and notes when bytes came.
