@@ -154,7 +154,7 @@ func (s *sim) checkCuts(cuts []Node) {
 func (s *sim) everWanted(x Node) bool {
 	for _, top := range s.topologies {
 		for _, n := range s.universe {
-			named := func(e entry) bool { return e.has(n) || e.lists(n) }
+			named := func(e *entry) bool { return e.has(n) || e.lists(n) }
 			if s.stood(n, x) && top.history.any(named) {
 				return true
 			}

@@ -33,12 +33,12 @@ const (
 	didLook    // the clock was looked at, and what has run out by then is forgotten
 )
 
-func (e entry) has(n Node) bool { return slices.Contains(e.nodes, n) }
-func (e entry) lists(n Node) bool {
+func (e *entry) has(n Node) bool { return slices.Contains(e.nodes, n) }
+func (e *entry) lists(n Node) bool {
 	return e.kind == didReplace && (e.has(n) || slices.Contains(e.keep, n))
 }
-func (e entry) stopsClocks() bool   { return e.kind == didFail || e.kind == didInherit }
-func (e entry) removes(n Node) bool { return e.kind == didRemove && e.has(n) }
+func (e *entry) stopsClocks() bool   { return e.kind == didFail || e.kind == didInherit }
+func (e *entry) removes(n Node) bool { return e.kind == didRemove && e.has(n) }
 
 // look adds a look, instead of the last entry if that was the same, earlier.
 func (h history) look(e entry) history {
@@ -49,16 +49,16 @@ func (h history) look(e entry) history {
 }
 
 // last is the index of the last entry for which is holds; -1 if there is none.
-func (h history) last(is func(entry) bool) int {
-	for i, e := range slices.Backward(h) {
-		if is(e) {
+func (h history) last(is func(*entry) bool) int {
+	for i := len(h) - 1; i >= 0; i-- {
+		if is(&h[i]) {
 			return i
 		}
 	}
 	return -1
 }
 
-func (h history) any(is func(entry) bool) bool { return h.last(is) >= 0 }
+func (h history) any(is func(*entry) bool) bool { return h.last(is) >= 0 }
 
 // want is what the topology wants of a node, and since when it is missing if
 // its clock runs, when so much is known of where names lead.
@@ -77,11 +77,11 @@ func (h history) want(n Node, grace, ttl time.Duration, leads map[Node]lead) (Wa
 // answer is what complete answers say of a node. One that only answers of nobody
 // have left out is an orphan.
 func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (want Want, since time.Time, orphan bool) {
-	listed := h.last(func(e entry) bool { return e.lists(n) })
-	if h[listed+1:].any(func(e entry) bool { return e.removes(n) }) {
+	listed := h.last(func(e *entry) bool { return e.lists(n) })
+	if h[listed+1:].any(func(e *entry) bool { return e.removes(n) }) {
 		listed = -1
 	}
-	retired := h.last(func(e entry) bool { return e.kind == didRetire })
+	retired := h.last(func(e *entry) bool { return e.kind == didRetire })
 	if retired >= 0 && h[:retired].hinted(n, ttl) {
 		if want, _, _ := h[:retired].answer(n, grace, ttl, leads); want == 0 {
 			listed = retired - 1 // a hint lingers too when its topology goes
@@ -91,9 +91,10 @@ func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (
 		return 0, time.Time{}, false
 	}
 	after := h[listed+1:]
-	missing := func(e entry) bool { return e.kind == didReplace || e.kind == didRetire }
-	stopped := after.last(entry.stopsClocks)
-	for i, e := range after {
+	missing := func(e *entry) bool { return e.kind == didReplace || e.kind == didRetire }
+	stopped := after.last((*entry).stopsClocks)
+	for i := range after {
+		e := &after[i]
 		if missing(e) && after[i:].ranOut(e.at.Add(grace)) {
 			return 0, time.Time{}, false
 		}
@@ -101,7 +102,7 @@ func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (
 			since = e.at
 		}
 	}
-	if !after.any(func(e entry) bool { return missing(e) || e.kind == didInherit }) {
+	if !after.any(func(e *entry) bool { return missing(e) || e.kind == didInherit }) {
 		if h[listed].has(n) {
 			return Wanted, time.Time{}, false
 		}
@@ -120,20 +121,21 @@ func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (
 // that was removed since: who was that was somebody.
 func (h history) lists(i int, is func(Node) bool) bool {
 	return h[i].kind == didReplace && slices.ContainsFunc(slices.Concat(h[i].nodes, h[i].keep), func(n Node) bool {
-		return is(n) || h[i:].any(func(e entry) bool { return e.removes(n) })
+		return is(n) || h[i:].any(func(e *entry) bool { return e.removes(n) })
 	})
 }
 
 // nobody reports whether the latest answer lists nobody that is known to be another.
 func (h history) nobody(leads map[Node]lead) bool {
-	latest := h.last(func(e entry) bool { return e.kind == didReplace })
+	latest := h.last(func(e *entry) bool { return e.kind == didReplace })
 	return latest >= 0 && !h.lists(latest, func(n Node) bool { return leads[n] == leadsElsewhere })
 }
 
 // ranOut reports whether the clock was looked at when it was due or later, and
 // not stopped before.
 func (h history) ranOut(due time.Time) bool {
-	for _, e := range h {
+	for i := range h {
+		e := &h[i]
 		if e.stopsClocks() {
 			return false
 		}
@@ -146,12 +148,12 @@ func (h history) ranOut(due time.Time) bool {
 
 // hinted reports whether a node was heard of, and not given up since.
 func (h history) hinted(n Node, ttl time.Duration) bool {
-	added := h.last(func(e entry) bool { return e.kind == didAdd && e.has(n) })
-	if added < 0 || h[added:].any(func(e entry) bool { return e.removes(n) || e.kind == didRetire }) {
+	added := h.last(func(e *entry) bool { return e.kind == didAdd && e.has(n) })
+	if added < 0 || h[added:].any(func(e *entry) bool { return e.removes(n) || e.kind == didRetire }) {
 		return false
 	}
 	for i := added; i < len(h); i++ {
-		if h[i].kind == didLook && !h[i].at.Before(h[added].at.Add(ttl)) && h[:i].givesUp(n, h[i], ttl) {
+		if h[i].kind == didLook && !h[i].at.Before(h[added].at.Add(ttl)) && h[:i].givesUp(n, &h[i], ttl) {
 			return false
 		}
 	}
@@ -160,12 +162,12 @@ func (h history) hinted(n Node, ttl time.Duration) bool {
 
 // givesUp reports whether a hint is given up at a look: its link is down, the
 // source has answered without it since, and works.
-func (h history) givesUp(n Node, look entry, ttl time.Duration) bool {
+func (h history) givesUp(n Node, look *entry, ttl time.Duration) bool {
 	down, isDown := look.down[n]
-	heard := h.last(func(e entry) bool { return (e.kind == didAdd || e.kind == didReplace) && e.has(n) })
-	inherited := h.last(func(e entry) bool { return e.kind == didInherit })
-	failed := h.last(func(e entry) bool { return e.kind == didFail })
-	ended := h.last(func(e entry) bool { return e.kind == didEnd })
+	heard := h.last(func(e *entry) bool { return (e.kind == didAdd || e.kind == didReplace) && e.has(n) })
+	inherited := h.last(func(e *entry) bool { return e.kind == didInherit })
+	failed := h.last(func(e *entry) bool { return e.kind == didFail })
+	ended := h.last(func(e *entry) bool { return e.kind == didEnd })
 	answered := -1
 	for i := range h {
 		if h.good(i) {
@@ -188,7 +190,7 @@ func (h history) good(i int) bool {
 	if h[i].kind != didAdd {
 		return h[i].kind == didReplace
 	}
-	before := h[:i].last(func(e entry) bool {
+	before := h[:i].last(func(e *entry) bool {
 		return e.kind == didFail || e.kind == didAdd || e.kind == didReplace || e.kind == didInherit
 	})
 	return before < 0 || h[before].kind != didFail
