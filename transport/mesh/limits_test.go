@@ -48,7 +48,8 @@ func TestHandshakeTime(t *testing.T) {
 		if took := time.Since(began); took != limit {
 			t.Errorf("a silent dialler is closed after %s, want %s", took, limit)
 		}
-		silent, err := net.open("10.0.0.2:1")
+		const host = transport.Node("10.0.0.2:2") // of the two, m dials first
+		silent, err := net.open(host.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,9 +59,10 @@ func TestHandshakeTime(t *testing.T) {
 			accepted <- c
 		}()
 		began = time.Now()
-		err = m.dial(t.Context(), target{addr: "10.0.0.2:1"}, nil)
-		if took := time.Since(began); !errors.Is(err, ErrHandshakeTime) || took != limit {
-			t.Errorf("a silent acceptor: %v after %s, want %s", err, took, limit)
+		err = m.Connect(t.Context(), host)
+		late, ok := errors.AsType[*NodeError](err)
+		if took := time.Since(began); !errors.Is(err, ErrHandshakeTime) || !ok || late.Node != host || took != limit {
+			t.Errorf("a silent acceptor: %v after %s, want ErrHandshakeTime of %s after %s", err, took, host, limit)
 		}
 		_ = (<-accepted).Close()
 		_ = conn.Close()
@@ -96,6 +98,9 @@ func TestTooLarge(t *testing.T) {
 	small := func(c *Config) { c.MaxMessage = limit }
 	a, b := listen(t, nil), listen(t, small)
 	connect(t, a, b)
+	if err := b.Send(t.Context(), a.Self(), "s", make([]byte, limit)); err != nil {
+		t.Errorf("Send of as much as may be: %v", err)
+	}
 	if err := b.Send(t.Context(), a.Self(), "s", make([]byte, limit+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("Send: %v, want ErrTooLarge", err)
 	}
