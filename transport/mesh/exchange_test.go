@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -372,6 +373,8 @@ func TestUnwanted(t *testing.T) {
 				connect(t, c, a)
 				connect(t, c, b)
 				events := a.Events(t.Context())
+				time.Sleep(time.Minute) // c has said that it is linked with both
+				began := time.Now()
 				if err := a.Disconnect(t.Context(), b.Self()); err != nil {
 					t.Fatal(err)
 				}
@@ -384,6 +387,11 @@ func TestUnwanted(t *testing.T) {
 				for <-events; len(events) > 0; {
 					if e, ok := (<-events).(PeerUp); ok {
 						t.Errorf("it flaps: %+v", e)
+					}
+				}
+				for _, d := range net.dialled(began) {
+					if d.to == b.listen {
+						t.Errorf("it is dialled, %s after Disconnect", d.at.Sub(began))
 					}
 				}
 				tt.then(t, net, a, b)
@@ -434,4 +442,32 @@ func TestATombstoneEndsWithItsAddress(t *testing.T) {
 			t.Error("the tombstone is still there")
 		}
 	})
+}
+
+// TestOnlyWhoIsUpIsPassedOn: one that has proved itself and then never begins
+// isn't linked yet, so nobody is told of it.
+func TestOnlyWhoIsUpIsPassedOn(t *testing.T) {
+	got := make(chan struct{}, 1)
+	m, up := listen(t, nil), listen(t, nil)
+	told := listen(t, func(c *Config) {
+		c.Handlers = map[string]Handler{"told": func(context.Context, Message) { got <- struct{}{} }}
+	})
+	half := newIntruder(t)
+	half.instance = instanceID{1} // the smaller one, which is to begin
+	if _, err := half.link(m, 1); err != nil {
+		t.Fatal(err)
+	}
+	until(t, m, "it is admitted", func() bool { return m.knownAs(half.instance) != nil })
+	connect(t, up, m)
+	connect(t, told, m)
+	if err := m.Send(t.Context(), told.Self(), "told", nil); err != nil { // after what it tells at first
+		t.Fatal(err)
+	}
+	<-got
+	told.mu.Lock()
+	defer told.mu.Unlock()
+	claims := told.rumours.informers[m.self.instance].of
+	if len(claims[up.self.instance]) == 0 || len(claims[half.instance]) > 0 {
+		t.Errorf("it is told of %v, want %s and not %s", slices.Collect(maps.Keys(claims)), up.self.instance, half.instance)
+	}
 }
