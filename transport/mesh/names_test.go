@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/static"
+	"github.com/libcluster-go/cluster/transport"
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
@@ -147,8 +149,8 @@ func TestTwoNamesOfOneNode(t *testing.T) {
 }
 
 // TestOneSidedWantSettles: a node that another wants and that doesn't want it is
-// dialled at the longest backoff, and the link doesn't flap; when it wants it
-// again, the link is there at once.
+// dialled at the longest backoff from the first refusal on, and the link doesn't
+// flap; when it wants it again, the link is there at once.
 func TestOneSidedWantSettles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, z := mesh.NewFakeNet(), &zone{}
@@ -156,14 +158,21 @@ func TestOneSidedWantSettles(t *testing.T) {
 		b := supervise(t, net, 1, z, topology("a", string(node(0))))
 		time.Sleep(time.Minute)
 		wantNodes(t, "both want it", a, 1)
+		const backoff, hour = 30 * time.Second, 50 * time.Minute
+		events := a.Events(t.Context())
 		if err := b.Apply(nil); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		last := nextRefusal(t, events)
+		for range 4 {
+			at := nextRefusal(t, events)
+			if pause := at.Sub(last); pause < backoff/2 || pause > backoff+time.Second {
+				t.Errorf("dialled %s after a refusal, want at least %s and at most %s", pause, backoff/2, backoff)
+			}
+			last = at
+		}
 		wantNodes(t, "one doesn't any more", a)
-		const backoff, hour = 30 * time.Second, 50 * time.Minute
 		since := time.Now()
-		events := a.Events(t.Context())
 		time.Sleep(hour)
 		if n, most := net.Dials(1, since), int(hour/(backoff/2)); n > most || n < int(hour/backoff)/2 {
 			t.Errorf("%d dials in %s, want at most %d, for ever", n, hour, most)
@@ -179,6 +188,22 @@ func TestOneSidedWantSettles(t *testing.T) {
 		time.Sleep(time.Second)
 		wantNodes(t, "both want it again", a, 1)
 	})
+}
+
+// nextRefusal waits until a dial is refused by who doesn't want it, and returns
+// when that was.
+func nextRefusal(t *testing.T, events <-chan cluster.Event) time.Time {
+	t.Helper()
+	for e := range events {
+		if failed, ok := e.(cluster.ConnectFailed); ok {
+			if !errors.Is(failed.Err, transport.ErrUnwanted) {
+				t.Errorf("it is refused for another reason: %v", failed.Err)
+			}
+			return time.Now()
+		}
+	}
+	t.Fatal("there are no more events")
+	return time.Time{}
 }
 
 // saying is a strategy that says what it is told to.
