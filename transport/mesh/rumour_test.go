@@ -128,6 +128,27 @@ func TestRumours(t *testing.T) {
 			w.hear(1, 9)
 			w.want("at once again")
 		}},
+		{"somebody else's word is dialled sooner", func(w *whisper) {
+			w.hear(1, 9)
+			for range learnedFailures - 1 {
+				w.fail(w.want("each time", 9))
+				w.pass(lostPauseMax)
+			}
+			w.hear(2, 9)
+			w.want("at once", 9)
+		}},
+		{"a link makes up for its failures", func(w *whisper) {
+			w.hear(1, 9)
+			for range learnedFailures - 1 {
+				w.fail(w.want("each time", 9))
+				w.pass(lostPauseMax)
+			}
+			w.succeed(w.want("the last time", 9))
+			w.mute(9) // its link is gone
+			if n := w.failOften(); n != learnedFailures {
+				w.t.Errorf("%d more dials, want %d", n, learnedFailures)
+			}
+		}},
 		{"a lie about its addresses doesn't hide it", func(w *whisper) {
 			w.hear(1, 9, addrOf(500, true))
 			w.hear(2, 9)
@@ -441,7 +462,9 @@ func TestLostRumours(t *testing.T) {
 			}
 			w.lose(instance(9), addrs, w.now.Add(day), w.now)
 			w.pass(lostPauseMin)
-			w.want("at once", 9)
+			w.fail(w.want("at once", 9))
+			w.pass(lostPauseMin)
+			w.want("and soon again", 9)
 		}},
 		{"they cost nothing", func(w *whisper) {
 			for i := range 3 * learnedMost {
@@ -497,6 +520,20 @@ func TestLostRumours(t *testing.T) {
 			}
 			w.hear(1, 9)
 			w.want("at once", 9)
+		}},
+		{"a claim after the loss is dialled at once", func(w *whisper) {
+			w.lose(instance(9), addrs, w.now.Add(day), w.now)
+			w.hear(1, 9)
+			w.want("at once", 9)
+		}},
+		{"given up at an address", func(w *whisper) {
+			w.lose(instance(9), addrs, w.now.Add(day), w.now)
+			w.hear(1, 8, addrs[0])
+			w.hear(1, 7)
+			if ids := w.giveUp(addrs[0]); !slices.Equal(ids, []instanceID{instance(9)}) || w.isLost(addrs[0]) || w.isLost(addrOf(7, true)) {
+				w.t.Errorf("%s are given up, want the one that was lost", ids)
+			}
+			w.want("what is claimed", 7, 8)
 		}},
 		{"claims don't put it off", func(w *whisper) {
 			late := []string{addrOf(9, false)}
@@ -683,12 +720,15 @@ func TestPursesOutliveTheirInformers(t *testing.T) {
 		}
 		w.pass(time.Minute)
 	}
-	for i := range 2 * maxLeft {
-		anew(10_000, 100+i, w.succeed)
-		anew(10_000, 100+i, func([]*rumour) {})
+	for i := range maxLeft + 10 {
+		anew(10_000, 100+i, w.fail) // with nothing left
 	}
-	if len(w.left) > maxLeft {
-		t.Errorf("%d purses are left, want at most %d", len(w.left), maxLeft)
+	if len(w.left) != maxLeft {
+		t.Errorf("%d purses are left, want the latest %d", len(w.left), maxLeft)
+	}
+	w.pass(time.Hour)
+	if w.informer(instance(10_000), placeAt(1), w.now); len(w.left) != 0 {
+		t.Errorf("%d purses are left when all are full again", len(w.left))
 	}
 }
 
@@ -724,23 +764,26 @@ func TestDoubtsAreBounded(t *testing.T) {
 	}
 }
 
-// TestDueLooksAtFew: of many rumours that can't be paid for, or that are linked
-// already, only a few are looked at each time.
+// TestDueLooksAtFew: of many rumours that can't be paid for, that are linked
+// already, or that nobody believes any more, only a few are looked at each time.
 func TestDueLooksAtFew(t *testing.T) {
 	const claims = 4000
 	tests := []struct {
 		name string
 		skip bool
+		addr func(i int) string
 		most int // of looks in a second, when all were looked at once
 	}{
-		{"not paid for", false, claims / 50},
-		{"linked", true, 0},
+		{"not paid for", false, func(i int) string { return addrOf(i, true) }, claims / 50},
+		{"linked", true, func(i int) string { return addrOf(i, true) }, 0},
+		{"at an address that is dialled in vain", false, func(int) string { return "10.9.9.9:1" }, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWhisper(t, claims)
+			w.doubts.failed(&rumour{tries: []string{"10.9.9.9:1"}}, placeAt(1), true, w.now)
 			for i := range claims {
-				w.hear(1, i)
+				w.hear(1, i, tt.addr(i))
 			}
 			looks := 0
 			skip := func(*rumour) bool { looks++; return tt.skip }
