@@ -28,6 +28,7 @@ const (
 	defaultTTL         = 1
 	defaultInterval    = 5 * time.Second
 	defaultMaxNewNodes = 100
+	defaultMaxNodes    = 500
 	minInterval        = 10 * time.Millisecond
 )
 
@@ -65,7 +66,8 @@ type Strategy struct {
 	TTL int
 
 	// BroadcastOnly is for networks that lose multicast: packets go to the
-	// broadcast address of each interface's IPv4 networks, and for IPv6 to the
+	// broadcast address of each interface's IPv4 networks, or to 255.255.255.255
+	// if it has none but of one or two hosts (/32 and /31), and for IPv6 to the
 	// group of all hosts, ff02::1, which no switch filters. Groups must be nil
 	// then, and TTL isn't used.
 	BroadcastOnly bool
@@ -75,7 +77,8 @@ type Strategy struct {
 	// {{ GetPrivateInterfaces | attr "name" }}; several are separated by spaces.
 	// Empty means all that are up and can multicast (or broadcast), loopback
 	// included, so that nodes on one machine find each other without a network.
-	// They are looked for again every 5 seconds.
+	// They are looked for again every 5 seconds. One by which nothing can be sent
+	// or heard is logged, and is a failure only if there is no other.
 	Interface string
 
 	// IfAddr is libcluster's if_addr: an IP address of this machine, or a
@@ -100,9 +103,20 @@ type Strategy struct {
 
 	// MaxNewNodes is how many nodes that were not known a second are passed on,
 	// and so dialled: the others wait for their turn. 100, the default that zero
-	// means, lets a newcomer know a cluster of 100 at once, and keeps whoever
-	// forges packets in an insecure cluster from using it to flood another.
+	// means, lets a newcomer know a cluster of 100 at once. It says nothing of the
+	// dials that follow where a node can't be reached: MaxNodes does.
 	MaxNewNodes int
+
+	// MaxNodes is how many nodes are passed on in all: those that are heard, and
+	// those that were in the last 10 minutes and have not said farewell. One that
+	// can't be reached is dialled every 15 seconds on average, for as long as its
+	// hint lives (cluster.WithHintTTL, 10 minutes). So whoever forges nodes, in an
+	// insecure cluster or with the secret, can have about MaxNodes/12 a second
+	// dialled in the long run, 40 by default; in proportion more with a longer
+	// WithHintTTL. More nodes are not passed on until there is room, which is
+	// logged: a forger can keep newcomers out, but nobody that is known already.
+	// Zero means 500; a larger cluster needs more.
+	MaxNodes int
 
 	// Stats, if not nil, counts what is sent, heard and dropped.
 	Stats *Stats
@@ -153,6 +167,7 @@ func (s Strategy) withDefaults() Strategy {
 	setDefault(&s.TTL, defaultTTL)
 	setDefault(&s.Interval, defaultInterval)
 	setDefault(&s.MaxNewNodes, defaultMaxNewNodes)
+	setDefault(&s.MaxNodes, defaultMaxNodes)
 	if s.Stats == nil {
 		s.Stats = new(Stats)
 	}
@@ -197,6 +212,9 @@ func (s Strategy) checkNumbers() error {
 	}
 	if s.MaxNewNodes < 1 {
 		errs = append(errs, fmt.Errorf("gossip: MaxNewNodes is %d; want at least 1 a second, or zero for %d", s.MaxNewNodes, defaultMaxNewNodes))
+	}
+	if s.MaxNodes < 1 {
+		errs = append(errs, fmt.Errorf("gossip: MaxNodes is %d; want at least 1, or zero for %d", s.MaxNodes, defaultMaxNodes))
 	}
 	return errors.Join(errs...)
 }

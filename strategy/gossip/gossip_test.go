@@ -61,6 +61,7 @@ func TestInvalid(t *testing.T) {
 		"a TTL that is too big":   {func(s *gossip.Strategy) { s.TTL = 256 }, []string{"TTL is 256"}},
 		"a short interval":        {func(s *gossip.Strategy) { s.Interval = time.Millisecond }, []string{"Interval is 1ms", "at least 10ms", "5s"}},
 		"no new nodes":            {func(s *gossip.Strategy) { s.MaxNewNodes = -1 }, []string{"MaxNewNodes is -1", "at least 1"}},
+		"no nodes at all":         {func(s *gossip.Strategy) { s.MaxNodes = -1 }, []string{"MaxNodes is -1", "at least 1", "500"}},
 		"a group that is none":    {func(s *gossip.Strategy) { s.Groups = []string{"10.0.0.1"} }, []string{`Groups[0] is "10.0.0.1"`, gossip.DefaultGroup, gossip.DefaultGroup6}},
 		"a group with a zone":     {func(s *gossip.Strategy) { s.Groups = []string{"ff02::1%eth0"} }, []string{`Groups[0] is "ff02::1%eth0"`}},
 		"two groups of a family":  {func(s *gossip.Strategy) { s.Groups = []string{"239.1.2.3", "239.1.2.4"} }, []string{"at most one of each address family"}},

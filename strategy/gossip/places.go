@@ -22,9 +22,10 @@ func (o origin) family() int {
 
 // A place is a node's name, and who is there.
 type place struct {
-	owner instance // the one that was last heard alive there
-	heard time.Time
-	told  bool // to the roster
+	owner  instance // the one that was last heard alive there
+	heard  time.Time
+	queued bool // to be told
+	told   bool // to the roster
 }
 
 // A departure is a farewell that was heard.
@@ -41,30 +42,33 @@ func (s *state) locate(now time.Time, p *sender, from origin, nodes []cluster.No
 		p.nodes[from.family()] = n
 		s.vacate(was, p)
 	}
-	if n == "" || n.Addr() == s.self.Addr() {
+	if n == "" || s.self[n.Addr()] {
 		return
 	}
 	at := s.places[n]
 	if at == nil {
 		at = &place{}
 		s.places[n] = at
-		s.enqueue(n)
-	} else if at.told && s.missed(now, at.heard) { // it may have been given up
+	}
+	if s.missed(now, at.heard) { // it may have been given up
 		at.told = false
+	}
+	if !at.told && !at.queued && s.passed.admits(n) { // else it is the next time that it is heard
+		at.queued = true
 		s.enqueue(n)
 	}
 	at.owner, at.heard = p.id, now
 }
 
-// enqueue has a new node told, once its turn comes.
+// enqueue has a node told, once its turn comes.
 func (s *state) enqueue(n cluster.Node) {
 	if len(s.untold) >= 4*maxProven { // many are gone: there are at most two places a sender
-		s.untold = slices.DeleteFunc(s.untold, func(n cluster.Node) bool { return !s.isUntold(n) })
+		s.untold = slices.DeleteFunc(s.untold, func(n cluster.Node) bool { return !s.isQueued(n) })
 	}
 	s.untold = append(s.untold, n)
 }
 
-func (s *state) isUntold(n cluster.Node) bool { return s.places[n] != nil && !s.places[n].told }
+func (s *state) isQueued(n cluster.Node) bool { return s.places[n] != nil && s.places[n].queued }
 
 // vacate drops the place n if p was the last one there, and no longer goes by it.
 func (s *state) vacate(n cluster.Node, p *sender) {
@@ -108,42 +112,53 @@ func (s *state) departed(now time.Time) (gone []cluster.Node) {
 			if at == nil || at.owner != d.id {
 				continue
 			}
-			if heir := s.heir(now, n); heir != nil {
+			heir := s.heir(now, n)
+			switch {
+			case heir == nil:
+				delete(s.places, n)
+				gone = append(gone, s.passed.remove(n)...)
+			case heir.isAt(n):
 				at.owner, at.heard = heir.id, heir.heard
-				continue
+			default: // it has another name, by which it is told and may leave
+				delete(s.places, n)
 			}
-			delete(s.places, n)
-			gone = append(gone, n)
 		}
 	}
 	return gone
 }
 
-// heir is the one that was heard last at n, and lately, of those that have not
-// left; nil if there is none.
+// heir is the one that was heard last at the address of n, and lately, of those
+// that have not left; nil if there is none. It may go by another name there.
 func (s *state) heir(now time.Time, n cluster.Node) *sender {
+	addr := n.Addr()
 	for e := s.proven.order.Front(); e != nil; e = e.Next() {
 		p := e.Value.(*sender) //nolint:forcetypeassert // the list holds nothing else
 		if s.missed(now, p.heard) {
 			return nil
 		}
-		if !p.left && (p.nodes[0] == n || p.nodes[1] == n) {
+		if !p.left && (p.nodes[0].Addr() == addr || p.nodes[1].Addr() == addr) {
 			return p
 		}
 	}
 	return nil
 }
 
-// newcomers returns the new nodes whose turn has come.
+func (p *sender) isAt(n cluster.Node) bool { return p.nodes[0] == n || p.nodes[1] == n }
+
+// newcomers returns the nodes whose turn has come.
 func (s *state) newcomers(now time.Time) (add []cluster.Node) {
 	for len(s.untold) > 0 {
 		n := s.untold[0]
-		if s.isUntold(n) {
-			if !s.newNodes.take(now) {
+		if s.isQueued(n) {
+			admitted := s.passed.admits(n)
+			if admitted && !s.newNodes.take(now) {
 				break
 			}
-			s.places[n].told = true
-			add = append(add, n)
+			s.places[n].queued, s.places[n].told = false, admitted
+			if admitted {
+				add = append(add, n)
+				s.passed.note(now, n)
+			}
 		}
 		s.untold = s.untold[1:]
 	}
@@ -162,6 +177,7 @@ func (s *state) heardLately(now time.Time) (nodes []cluster.Node) {
 			nodes = append(nodes, n)
 		}
 	}
+	s.passed.note(now, nodes...)
 	return nodes
 }
 

@@ -76,7 +76,8 @@ type gossiper struct {
 	refreshed  time.Time
 	refused    []string // why interfaces can't be used, by link
 	complained time.Time
-	bad        int64 // packets, when that was logged
+	bad        int64     // packets, when that was logged
+	crowded    time.Time // when it was logged that there are too many nodes
 
 	packets chan packet
 	free    chan []byte
@@ -147,7 +148,7 @@ func newGossiper(s Strategy, r *cluster.Roster, links []link) (*gossiper, error)
 	}
 	now := time.Now()
 	g.complained = now.Add(-complainEvery)
-	g.state = newState(now, g.me, nodes[0], s, mathrand.Float64)
+	g.state = newState(now, g.me, nodes, s, mathrand.Float64)
 	return g, nil
 }
 
@@ -258,6 +259,9 @@ func (g *gossiper) act(now time.Time) {
 	if g.failed != nil && (do.report || len(do.add) > 0) {
 		g.roster.Fail(g.failed)
 	}
+	if do.report && g.failed == nil {
+		g.state.passed.expire(now)
+	}
 	if do.report {
 		g.complain(now)
 	}
@@ -343,9 +347,14 @@ func (g *gossiper) refreshAt() time.Time {
 	return g.refreshed.Add(refreshEvery)
 }
 
-// complain logs now and then how many packets were dropped for being no good:
-// somebody may have another secret.
+// complain logs now and then that nodes aren't passed on for being too many, and
+// how many packets were dropped for being no good: somebody may have another
+// secret.
 func (g *gossiper) complain(now time.Time) {
+	if g.state.passed.turnedAway() && now.Sub(g.crowded) >= complainEvery {
+		g.roster.Logger().Warn("more nodes gossip than MaxNodes lets be passed on", "max_nodes", g.cfg.MaxNodes)
+		g.crowded = now
+	}
 	stats := g.cfg.Stats
 	forged, malformed := stats.Forged.Load(), stats.Malformed.Load()
 	if forged+malformed == g.bad || now.Sub(g.complained) < complainEvery {

@@ -1,11 +1,9 @@
 package gossip
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -207,6 +205,18 @@ func TestFarewell(t *testing.T) {
 			b.stop()
 			other.stop()
 		}, []cluster.Node{nodeB}},
+		"another name is up at its address": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
+			b.stop()
+			e.listen(t, "new@"+nodeB)
+		}, nil},
+		"another name leaves its address, too": {func(t *testing.T, e *ether, b *listener) {
+			t.Helper()
+			b.stop()
+			renamed := e.listen(t, "new@"+nodeB)
+			time.Sleep(10 * time.Second)
+			renamed.stop()
+		}, []cluster.Node{nodeB, "new@" + nodeB}},
 		"another leaves that was there before": {func(t *testing.T, e *ether, b *listener) {
 			t.Helper()
 			b.stop()
@@ -483,6 +493,26 @@ func TestAdvertise(t *testing.T) {
 	})
 }
 
+// TestSelf has none of a node's own addresses be told to it, though another Run of
+// it is heard by them.
+func TestSelf(t *testing.T) {
+	const second cluster.Node = "[2001:db8::1]:4370"
+	for name, from := range map[string]origin{"by IPv4": {}, "by IPv6": {ipv6: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &ether{origin: from}
+				both := func(s *Strategy) { s.Advertise = []cluster.Node{nodeA, second} }
+				a := e.listen(t, nodeA, both)
+				e.listen(t, nodeA, both)
+				e.listen(t, nodeB)
+				time.Sleep(time.Minute)
+				a.mustNotKnow(nodeA, second)
+				a.mustKnow(time.Second, nodeB)
+			})
+		})
+	}
+}
+
 // TestNameless has a node without a name say what is missing.
 func TestNameless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -490,29 +520,6 @@ func TestNameless(t *testing.T) {
 		err := s.Run(t.Context(), cluster.NewRoster("", nil, func(cluster.Change) {}))
 		if err == nil || !strings.Contains(err.Error(), "set Advertise") {
 			t.Errorf("Run returns %v", err)
-		}
-	})
-}
-
-// TestLog has bad packets make one line in ten minutes.
-func TestLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		e := &ether{}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		logger := slog.New(slog.NewTextHandler(&out, nil))
-		go func() {
-			done <- etherStrategy{Strategy{Secrets: []string{secretA}}, e}.Run(ctx, cluster.NewRoster(nodeA, logger, func(cluster.Change) {}))
-		}()
-		e.listen(t, nodeB, func(s *Strategy) { s.Secrets = []string{secretB} })
-		time.Sleep(25 * time.Minute)
-		cancel()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(out.String(), "\n"); n != 3 || !strings.Contains(out.String(), "forged=") {
-			t.Errorf("%d lines, want 3 that count:\n%s", n, out.String())
 		}
 	})
 }
@@ -538,7 +545,8 @@ func TestDeaf(t *testing.T) {
 func TestBounds(t *testing.T) {
 	now := time.Unix(0, 0)
 	me := instance{1}
-	s := newState(now, me, nodeA, Strategy{}.withDefaults(), rand.Float64)
+	const maxNodes = 2000
+	s := newState(now, me, []cluster.Node{nodeA}, Strategy{MaxNodes: maxNodes}.withDefaults(), rand.Float64)
 	for i := range 100_000 {
 		id := instance{2, byte(i), byte(i >> 8), byte(i >> 16)}
 		m := message{cluster: "c", nodes: []cluster.Node{cluster.Node(fmt.Sprintf("10.%d.%d.%d:4370", 1+i>>16, i>>8&255, i&255))}}
@@ -560,6 +568,7 @@ func TestBounds(t *testing.T) {
 		"unproven senders": {s.unproven.len(), maxUnproven},
 		"places":           {len(s.places), 2 * maxProven},
 		"untold nodes":     {len(s.untold), 4 * maxProven},
+		"nodes passed on":  {len(s.passed.nodes), maxNodes},
 		"departures":       {len(s.departures), maxLeaving},
 		"mentions owed":    {len(s.owed), maxOwed},
 	} {

@@ -57,13 +57,14 @@ const (
 type state struct {
 	me       instance
 	began    time.Time
-	self     cluster.Node
+	self     map[string]bool // the addresses of this node
 	interval time.Duration
 	random   func() float64 // in [0, 1)
 
 	proven, unproven *table
 	places           map[cluster.Node]*place
-	untold           []cluster.Node // new places, in order; some may be gone
+	passed           ledger
+	untold           []cluster.Node // places whose turn is to come, in order; some may be gone
 	departures       []departure    // in the order in which they count
 	owed             []mention
 	newNodes         bucket
@@ -75,11 +76,15 @@ type state struct {
 	report    time.Time
 }
 
-func newState(now time.Time, me instance, self cluster.Node, s Strategy, random func() float64) *state {
+func newState(now time.Time, me instance, self []cluster.Node, s Strategy, random func() float64) *state {
+	addrs := map[string]bool{}
+	for _, n := range self {
+		addrs[n.Addr()] = true
+	}
 	return &state{
-		me: me, began: now, self: self, interval: s.Interval, random: random,
+		me: me, began: now, self: addrs, interval: s.Interval, random: random,
 		proven: newTable(maxProven), unproven: newTable(maxUnproven),
-		places: map[cluster.Node]*place{}, newNodes: newBucket(now, s.MaxNewNodes),
+		places: map[cluster.Node]*place{}, passed: newLedger(s.MaxNodes), newNodes: newBucket(now, s.MaxNewNodes),
 		heartbeat: now, gap: min(firstGap, s.Interval), report: now.Add(min(firstReport, s.Interval)),
 	}
 }

@@ -19,7 +19,7 @@ type talk struct {
 
 func newTalk() *talk {
 	now := time.Unix(0, 0)
-	return &talk{state: newState(now, instanceA(), nodeA, Strategy{}.withDefaults(), func() float64 { return 0.5 }), now: now}
+	return &talk{state: newState(now, instanceA(), []cluster.Node{nodeA}, Strategy{}.withDefaults(), func() float64 { return 0.5 }), now: now}
 }
 
 func (t *talk) hears(from origin, leaving bool, nodes ...cluster.Node) {
@@ -70,16 +70,19 @@ func TestDualStack(t *testing.T) {
 func TestInherits(t *testing.T) {
 	const lately = missedHeartbeats * defaultInterval
 	left := []cluster.Node{nodeB}
+	alive := []mention{{instance: instanceA()}}
+	const renamed = "b@" + nodeB
 	for name, tt := range map[string]struct {
 		other message
 		ago   time.Duration // before the farewell counts, when the other was heard
 		want  []cluster.Node
+		then  []cluster.Node // when the other leaves
 	}{
-		"heard lately":          {message{nodes: left, heard: []mention{{instance: instanceA()}}}, lately, nil},
-		"silent for too long":   {message{nodes: left, heard: []mention{{instance: instanceA()}}}, lately + 1, left},
-		"not proven":            {message{nodes: left}, lately, left},
-		"heard somewhere else":  {message{nodes: []cluster.Node{nodeC}, heard: []mention{{instance: instanceA()}}}, lately, left},
-		"heard by another name": {message{nodes: []cluster.Node{"b@" + nodeB}, heard: []mention{{instance: instanceA()}}}, lately, left},
+		"heard lately":          {message{nodes: left, heard: alive}, lately, nil, left},
+		"silent for too long":   {message{nodes: left, heard: alive}, lately + 1, left, nil},
+		"not proven":            {message{nodes: left}, lately, left, nil},
+		"heard somewhere else":  {message{nodes: []cluster.Node{nodeC}, heard: alive}, lately, left, nil},
+		"heard by another name": {message{nodes: []cluster.Node{renamed}, heard: alive}, lately, nil, []cluster.Node{renamed, nodeB}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			talk := newTalk()
@@ -87,6 +90,7 @@ func TestInherits(t *testing.T) {
 			talk.hear(talk.now, header{instance: other, counter: 1}, nil, tt.other, origin{})
 			talk.after(tt.ago - leaveGrace)
 			talk.hears(origin{}, false, nodeB)
+			talk.after(0) // it is told
 			talk.hears(origin{}, true, nodeB)
 			if got := talk.after(leaveGrace).remove; !slices.Equal(got, tt.want) {
 				t.Fatalf("%q is removed, want %q", got, tt.want)
@@ -94,9 +98,12 @@ func TestInherits(t *testing.T) {
 			if tt.want != nil {
 				return
 			}
-			talk.hear(talk.now, header{instance: other, counter: 2}, nil, message{leaving: true, nodes: left}, origin{})
-			if got := talk.after(leaveGrace).remove; !slices.Equal(got, left) {
-				t.Errorf("when the other leaves %q is removed, want %q", got, left)
+			talk.hear(talk.now, header{instance: other, counter: 2}, nil, message{leaving: true, nodes: tt.other.nodes}, origin{})
+			if got := talk.after(leaveGrace).remove; !slices.Equal(got, tt.then) {
+				t.Errorf("when the other leaves %q is removed, want %q", got, tt.then)
+			}
+			if len(talk.places)+len(talk.passed.nodes) != 0 {
+				t.Errorf("%v and %v are remembered", talk.places, talk.passed.nodes)
 			}
 		})
 	}
