@@ -157,7 +157,7 @@ func (in *idle) pass(d time.Duration) {
 
 // act does what is due, and hears what that sends.
 func (in *idle) act() {
-	in.node.refresh(in.now)
+	in.node.refresh(in.b.Context(), in.now)
 	before := in.node.cfg.Stats.Sent.Load()
 	in.node.act(in.now)
 	for range in.node.cfg.Stats.Sent.Load() - before {

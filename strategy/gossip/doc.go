@@ -19,17 +19,18 @@
 // minutes), and passed on at once when it is heard again. Only a farewell
 // removes: a Run that ends sends one, and two seconds later the node is
 // disconnected and no longer redialled, unless another instance was heard at its
-// address within three intervals. So a restarted node is not taken for one that
+// address within three intervals, by this name or another. So a restarted node is not taken for one that
 // has left, and neither is one whose strategy was changed, or of which another
 // topology gossips still.
 //
-// A new node is passed on at once, but no more than MaxNewNodes a second, since
-// each is dialled. A node that says that it is at a loopback address is believed
+// A new node is passed on at once, but no more than MaxNewNodes a second, and
+// MaxNodes in all, since each is dialled until it is linked or its hint expires. A node that says that it is at a loopback address is believed
 // only on its own machine. A node with several addresses (Advertise) is passed
 // on by one of the family by which it was heard.
 //
 // A machine that can't send is a failure, reported as such; nothing is removed
-// for it.
+// for it. If it can by some interface, the others are logged when that changes:
+// nodes that are reached only by those aren't found.
 //
 // # Who can do what
 //
@@ -54,7 +55,7 @@
 //   - can keep packets away, or drown them.
 //
 // Who has the secret is a member, and can say anything. In an insecure cluster
-// everybody is.
+// everybody is. How much it can have dialled is bounded (MaxNodes).
 //
 // What is remembered is bounded: 4096 senders that are proven, and 1024 that
 // aren't yet. A packet that is no good is counted (Stats), and never remembered
@@ -64,6 +65,6 @@
 //
 // A Strategy is a value: it may serve several topologies at once, each with an
 // instance and sockets of its own. A Run has one goroutine that owns what it
-// knows, and one that reads for each address family; all have ended when it
-// returns.
+// knows, and one that reads for each UDP socket: one for each address family, and
+// more where there are many interfaces. All have ended when it returns.
 package gossip

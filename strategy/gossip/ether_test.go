@@ -22,6 +22,8 @@ type ether struct {
 	broken  error                            // what sending fails with
 	heard   [][]byte                         // all packets
 	origin  origin
+
+	troubles []trouble // what everybody's look at the interfaces shows
 }
 
 // An etherLink is one node's end.
@@ -107,7 +109,11 @@ func (l *etherLink) receive(buf []byte) (int, origin, error) {
 	}
 }
 
-func (l *etherLink) refresh() (bool, error) { return false, nil }
+func (l *etherLink) refresh(context.Context) news {
+	l.ether.mu.Lock()
+	defer l.ether.mu.Unlock()
+	return news{troubles: l.ether.troubles}
+}
 
 func (l *etherLink) close() error {
 	l.ether.set(func(e *ether) {

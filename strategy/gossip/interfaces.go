@@ -17,6 +17,16 @@ type netInterface struct {
 
 func (i *netInterface) loopback() bool { return i.Flags&net.FlagLoopback != 0 }
 
+// idle reports whether it leads nowhere now, as one whose cable is out, or a
+// bridge whose ports are down: it takes packets, and nobody hears them.
+func (i *netInterface) idle() bool { return i.Flags&net.FlagRunning == 0 }
+
+// toOthers reports whether other machines may be reached by it. Loopback isn't
+// missed where they are: Linux has no route there for IPv6 multicast.
+func (i *netInterface) toOthers() bool { return !i.loopback() && !i.idle() }
+
+func (i *netInterface) same(j netInterface) bool { return i.Index == j.Index && i.Name == j.Name }
+
 // usable reports whether it can be sent to in the family.
 func (i *netInterface) usable(ipv6, broadcast bool) bool {
 	need := net.FlagMulticast
@@ -28,7 +38,8 @@ func (i *netInterface) usable(ipv6, broadcast bool) bool {
 }
 
 // broadcasts returns the broadcast addresses of its IPv4 networks. Networks of
-// one or two hosts have none (RFC 3021).
+// one or two hosts have none (RFC 3021): if there are no others, it is the one
+// that stands for the interface.
 func (i *netInterface) broadcasts() (all []netip.Addr) {
 	for _, p := range i.prefixes {
 		if !p.Addr().Is4() || p.Bits() > 30 {
@@ -40,8 +51,14 @@ func (i *netInterface) broadcasts() (all []netip.Addr) {
 		}
 		all = append(all, netip.AddrFrom4(ip))
 	}
+	if len(all) == 0 {
+		all = append(all, limitedBroadcast())
+	}
 	return all
 }
+
+// limitedBroadcast is all hosts of the network that an interface is in (RFC 919).
+func limitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
 
 // listInterfaces asks the system.
 func listInterfaces() ([]netInterface, error) {

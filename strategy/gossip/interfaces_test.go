@@ -16,7 +16,7 @@ func iface(name string, flags net.Flags, prefixes ...string) netInterface {
 	return i
 }
 
-const ethernet = net.FlagUp | net.FlagMulticast | net.FlagBroadcast
+const ethernet = net.FlagUp | net.FlagMulticast | net.FlagBroadcast | net.FlagRunning
 
 func TestUsable(t *testing.T) {
 	type in struct{ ipv4, ipv6, broadcast4, broadcast6 bool }
@@ -51,8 +51,9 @@ func TestBroadcasts(t *testing.T) {
 		"a /24":        {iface("eth0", ethernet, "10.77.0.5/24"), []string{"10.77.0.255"}},
 		"a /20":        {iface("eth0", ethernet, "172.16.35.1/20"), []string{"172.16.47.255"}},
 		"a /30":        {iface("eth0", ethernet, "10.0.0.1/30"), []string{"10.0.0.3"}},
-		"a /31":        {iface("eth0", ethernet, "10.0.0.1/31"), nil},
-		"one address":  {iface("eth0", ethernet, "10.0.0.1/32"), nil},
+		"a /31":        {iface("eth0", ethernet, "10.0.0.1/31"), []string{"255.255.255.255"}},
+		"one address":  {iface("eth0", ethernet, "10.0.0.1/32"), []string{"255.255.255.255"}},
+		"one more":     {iface("eth0", ethernet, "10.0.0.9/32", "10.0.0.1/24"), []string{"10.0.0.255"}},
 		"two networks": {iface("eth0", ethernet, "10.0.0.1/24", "10.1.0.1/16", "fe80::1/64"), []string{"10.0.0.255", "10.1.255.255"}},
 		"loopback":     {iface("lo", net.FlagUp|net.FlagLoopback, "127.0.0.1/8"), []string{"127.255.255.255"}},
 	} {

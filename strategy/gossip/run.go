@@ -8,6 +8,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,23 +36,6 @@ const (
 	maxReceiveErrors = 100
 )
 
-// A link is how one address family is sent and heard by. Its methods but
-// receive are called from the loop's goroutine; close makes receive return.
-type link interface {
-	// send sends a packet to all that can be reached, on every interface.
-	send(packet []byte) error
-
-	// receive waits for a packet, of which one that is longer fills buf. An error
-	// that wraps net.ErrClosed is the end.
-	receive(buf []byte) (n int, from origin, err error)
-
-	// refresh looks which interfaces there are, and reports whether one has come
-	// by which others may be reached that don't know us.
-	refresh() (came bool, err error)
-
-	close() error
-}
-
 // A packet is one that was received and has passed the cheap checks.
 type packet struct {
 	buf    []byte // of packetBuffer bytes; goes back to free
@@ -74,11 +58,12 @@ type gossiper struct {
 
 	failed     error // why nothing could be sent the last time; nil if it could
 	refreshed  time.Time
-	refused    []string // why interfaces can't be used, by link
+	troubled   string // where nothing could be sent or heard, when that was logged
 	complained time.Time
 	bad        int64     // packets, when that was logged
 	crowded    time.Time // when it was logged that there are too many nodes
 
+	readers sync.WaitGroup
 	packets chan packet
 	free    chan []byte
 	broken  chan error
@@ -96,14 +81,13 @@ func (s Strategy) run(ctx context.Context, r *cluster.Roster, links []link) erro
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var readers sync.WaitGroup
 	for _, l := range links {
-		readers.Go(func() { g.receive(ctx, l) })
+		g.listen(ctx, l)
 	}
 	err = g.loop(ctx)
 	cancel()
 	err = errors.Join(err, closeAll(links))
-	readers.Wait()
+	g.readers.Wait()
 	return err
 }
 
@@ -118,8 +102,7 @@ func closeAll(links []link) error {
 func newGossiper(s Strategy, r *cluster.Roster, links []link) (*gossiper, error) {
 	g := &gossiper{
 		cfg: s, roster: r, links: links,
-		packets: make(chan packet, packetQueue), free: make(chan []byte, packetQueue), broken: make(chan error, len(links)),
-		refused: make([]string, len(links)),
+		packets: make(chan packet, packetQueue), free: make(chan []byte, packetQueue), broken: make(chan error),
 	}
 	for range packetQueue {
 		g.free <- make([]byte, packetBuffer)
@@ -152,8 +135,13 @@ func newGossiper(s Strategy, r *cluster.Roster, links []link) (*gossiper, error)
 	return g, nil
 }
 
+// listen has an ear be heard until ctx is done and its link is closed.
+func (g *gossiper) listen(ctx context.Context, e ear) {
+	g.readers.Go(func() { g.receive(ctx, e) })
+}
+
 // receive passes on what looks like a packet of another node.
-func (g *gossiper) receive(ctx context.Context, l link) {
+func (g *gossiper) receive(ctx context.Context, e ear) {
 	var buf []byte
 	for failures := 0; ; {
 		if buf == nil {
@@ -163,13 +151,16 @@ func (g *gossiper) receive(ctx context.Context, l link) {
 				return
 			}
 		}
-		n, from, err := l.receive(buf)
+		n, from, err := e.receive(buf)
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			if failures++; failures >= maxReceiveErrors {
-				g.broken <- err
+				select {
+				case g.broken <- err:
+				case <-ctx.Done():
+				}
 				return
 			}
 			continue
@@ -208,7 +199,7 @@ func (g *gossiper) loop(ctx context.Context) error {
 			g.free <- p.buf
 		case <-timer.C:
 		}
-		g.refresh(time.Now())
+		g.refresh(ctx, time.Now())
 		g.act(time.Now())
 		timer.Reset(time.Until(earlier(g.state.next(), g.refreshAt())))
 	}
@@ -316,7 +307,7 @@ func (g *gossiper) leave() {
 
 // refresh has the links look for interfaces now and then, and more often while
 // nothing can be sent, which is tried again then.
-func (g *gossiper) refresh(now time.Time) {
+func (g *gossiper) refresh(ctx context.Context, now time.Time) {
 	if now.Before(g.refreshAt()) {
 		return
 	}
@@ -324,20 +315,42 @@ func (g *gossiper) refresh(now time.Time) {
 	if g.failed != nil {
 		g.state.announce(now) // try again
 	}
-	for i, l := range g.links {
-		came, err := l.refresh()
-		if came {
+	var troubles []trouble
+	for _, l := range g.links {
+		seen := l.refresh(ctx)
+		if seen.came {
 			g.state.announce(now)
 		}
-		text := ""
-		if err != nil {
-			text = err.Error()
+		for _, e := range seen.ears {
+			g.listen(ctx, e)
 		}
-		if text != g.refused[i] {
-			g.refused[i] = text
-			g.roster.Logger().Debug("which interfaces gossip can't use has changed", "error", text)
-		}
+		troubles = append(troubles, seen.troubles...)
 	}
+	if g.failed == nil { // else that is told
+		g.warn(troubles)
+	}
+}
+
+// warn logs where nothing can be sent or heard, when that has changed. What was
+// sent by an interface that has just come, and may not be ready, doesn't count:
+// it is tried again before the next look.
+func (g *gossiper) warn(troubles []trouble) {
+	var where []string
+	var errs []error
+	for _, t := range troubles {
+		where = append(where, t.where)
+		errs = append(errs, fmt.Errorf("%s: %w", t.where, t.err))
+	}
+	text := strings.Join(where, ", ")
+	switch text {
+	case g.troubled:
+		return
+	case "":
+		g.roster.Logger().Info("gossip can use all interfaces again", "interfaces", g.troubled)
+	default:
+		g.roster.Logger().Warn("gossip can't use some interfaces: nodes there aren't found", "interfaces", text, "error", errors.Join(errs...))
+	}
+	g.troubled = text
 }
 
 func (g *gossiper) refreshAt() time.Time {

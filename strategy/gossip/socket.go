@@ -4,45 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync/atomic"
-	"time"
-
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 )
 
-const (
-	// readBuffer is asked of the kernel, for the answers of many nodes that come
-	// at once; it may give less.
-	readBuffer = 1 << 20
-
-	// sendTimeout bounds a send, which hardly ever waits.
-	sendTimeout = 100 * time.Millisecond
-)
-
-// A multicaster is what ipv4.PacketConn and ipv6.PacketConn have in common.
-type multicaster interface {
-	JoinGroup(i *net.Interface, group net.Addr) error
-	LeaveGroup(i *net.Interface, group net.Addr) error
-	SetMulticastInterface(i *net.Interface) error
-	SetMulticastLoopback(on bool) error
-}
-
-// A socket is the link of one address family. It sends and hears by one UDP
-// socket, which all processes of the machine that gossip by its port share.
+// A socket is the link of one address family.
 type socket struct {
 	cfg   Strategy
 	group netip.Addr // of IPv4 broadcast: 0.0.0.0
-	conn  *net.UDPConn
-	multi multicaster
 
-	joined []netInterface                      // that are used now
-	own    atomic.Pointer[map[netip.Addr]bool] // this machine's addresses
-	absent error                               // why there is none
+	// endpoints are one that sends and hears, and further ones that only hear:
+	// systems limit how many interfaces one hears a group on (Linux for IPv4 to
+	// 20, igmp_max_memberships).
+	endpoints []endpoint
+	open      func(context.Context) (endpoint, error) // a further one
+	list      func() ([]netInterface, error)
+
+	outlets []outlet
+	own     atomic.Pointer[map[netip.Addr]bool] // this machine's addresses
+	absent  error                               // why there is no outlet
+}
+
+// An outlet is an interface that is used.
+type outlet struct {
+	netInterface
+
+	hears endpoint // by which the group is heard here; nil if none is needed, or can
+	deaf  error    // why none can
+	mute  error    // why the last packet could not be sent
 }
 
 // open returns a link for each address family that is used and that this
@@ -62,7 +52,7 @@ func (s Strategy) open(ctx context.Context) ([]link, error) {
 		if !c.family(g.Is6()) {
 			continue
 		}
-		l, err := s.listen(ctx, g)
+		l, err := newSocket(ctx, s, g, func(ctx context.Context) (endpoint, error) { return s.listen(ctx, g) })
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -78,47 +68,37 @@ func (s Strategy) open(ctx context.Context) ([]link, error) {
 	return nil, errors.Join(errs...)
 }
 
-func (s Strategy) listen(ctx context.Context, group netip.Addr) (*socket, error) {
-	network, host := "udp4", "0.0.0.0"
-	if group.Is6() {
-		network, host = "udp6", "::"
-	}
-	config := net.ListenConfig{Control: share(group.Is6())}
-	conn, err := config.ListenPacket(ctx, network, net.JoinHostPort(host, strconv.Itoa(s.Port)))
+func newSocket(ctx context.Context, s Strategy, group netip.Addr, open func(context.Context) (endpoint, error)) (*socket, error) {
+	first, err := open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("gossip: UDP port %d of %s can't be opened: %w", s.Port, host, err)
+		return nil, err
 	}
-	l := &socket{cfg: s, group: group, conn: conn.(*net.UDPConn)} //nolint:forcetypeassert // it is a UDP socket
-	if err := l.configure(); err != nil {
-		return nil, errors.Join(fmt.Errorf("gossip: setting up the UDP socket of %s: %w", host, err), conn.Close())
-	}
-	return l, nil
+	return &socket{cfg: s, group: group, open: open, list: listInterfaces, endpoints: []endpoint{first}}, nil
 }
 
-func (l *socket) configure() error {
-	_ = l.conn.SetReadBuffer(readBuffer) // the default will do
-	var ttl error
-	if l.group.Is6() {
-		p := ipv6.NewPacketConn(l.conn)
-		l.multi, ttl = p, p.SetMulticastHopLimit(l.cfg.TTL)
-	} else {
-		p := ipv4.NewPacketConn(l.conn)
-		l.multi, ttl = p, p.SetMulticastTTL(l.cfg.TTL)
+func (l *socket) close() error {
+	var errs []error
+	for _, e := range l.endpoints {
+		errs = append(errs, e.close())
 	}
-	return errors.Join(ttl, l.multi.SetMulticastLoopback(true))
+	return errors.Join(errs...)
 }
 
-func (l *socket) close() error { return l.conn.Close() }
+func (l *socket) receive(buf []byte) (int, origin, error) { return l.receiveBy(l.endpoints[0], buf) }
 
-func (l *socket) receive(buf []byte) (int, origin, error) {
-	n, from, err := l.conn.ReadFromUDPAddrPort(buf)
-	switch {
-	case err != nil && tooLong(err):
-		return len(buf), origin{}, nil // its start, as others have it: it is dropped for its length
-	case err != nil:
-		return 0, origin{}, err
-	}
-	return n, origin{ipv6: l.group.Is6(), local: l.isLocal(from.Addr().Unmap().WithZone(""))}, nil
+func (l *socket) receiveBy(e endpoint, buf []byte) (int, origin, error) {
+	n, from, err := e.receive(buf)
+	return n, origin{ipv6: l.group.Is6(), local: l.isLocal(from)}, err
+}
+
+// A furtherEar is an endpoint but the first.
+type furtherEar struct {
+	socket   *socket
+	endpoint endpoint
+}
+
+func (f furtherEar) receive(buf []byte) (int, origin, error) {
+	return f.socket.receiveBy(f.endpoint, buf)
 }
 
 // isLocal reports whether a packet from ip is of this machine. So is one without
@@ -129,55 +109,87 @@ func (l *socket) isLocal(ip netip.Addr) bool {
 	return ip.IsLoopback() || ip.IsUnspecified() || own != nil && (*own)[ip]
 }
 
-// refresh joins the group on interfaces that have come. Those that have gone
-// took their membership with them, and from those that are not to be used any
-// more it is taken back.
-func (l *socket) refresh() (came bool, err error) {
+// refresh hears the group on interfaces that have come. From those that are gone,
+// or not to be used any more, the membership is taken back.
+func (l *socket) refresh(ctx context.Context) (seen news) {
 	c, err := l.cfg.choose()
 	if err != nil {
-		l.use(nil, err)
-		return false, err
+		l.leave(nil)
+		l.outlets, l.absent = nil, err
+		return news{}
 	}
-	all, err := listInterfaces()
-	if err != nil {
-		return false, err // use those from before
+	all, err := l.list()
+	if err != nil { // use those from before
+		return news{troubles: []trouble{{l.familyName(), err}}}
 	}
 	own := map[netip.Addr]bool{}
 	var usable []netInterface
-	var errs []error
 	for _, i := range all {
 		for _, p := range i.prefixes {
 			own[p.Addr().WithZone("")] = true
 		}
-		if !i.usable(l.group.Is6(), l.cfg.BroadcastOnly) || !c.takes(&i) {
-			continue
+		if i.usable(l.group.Is6(), l.cfg.BroadcastOnly) && c.takes(&i) {
+			usable = append(usable, i)
 		}
-		if err := l.join(&i); err != nil {
-			errs = append(errs, fmt.Errorf("gossip: interface %s: joining %s: %w", i.Name, l.group, err))
-			continue
-		}
-		usable = append(usable, i)
-		came = came || !l.uses(&i)
 	}
 	l.own.Store(&own)
-	l.use(usable, errors.Join(errs...))
-	return came, errors.Join(errs...)
+	l.leave(usable) // first, to make room
+	outlets := make([]outlet, len(usable))
+	for n, i := range usable {
+		o := l.outlet(ctx, i, &seen)
+		if err := o.trouble(); err != nil && o.toOthers() {
+			seen.troubles = append(seen.troubles, trouble{o.Name + " (" + l.familyName() + ")", err})
+		}
+		outlets[n] = o
+	}
+	l.outlets = outlets
+	l.absent = fmt.Errorf("gossip: no network interface is up that can be used for %s (Interface %q, IfAddr %q)", l.familyName(), l.cfg.Interface, l.cfg.IfAddr)
+	return seen
 }
 
-// uses reports whether the interface is used already.
-func (l *socket) uses(i *netInterface) bool { return slices.ContainsFunc(l.joined, i.same) }
-
-// use sends by these interfaces from now on. absent says why there is none.
-func (l *socket) use(usable []netInterface, absent error) {
-	for _, i := range l.joined {
-		if !slices.ContainsFunc(usable, i.same) && l.group.IsMulticast() {
-			_ = l.multi.LeaveGroup(&i.Interface, l.groupAddr()) // it may be gone
+// leave takes back the memberships but those on the usable interfaces.
+func (l *socket) leave(usable []netInterface) {
+	for i := range l.outlets {
+		if was := &l.outlets[i]; was.hears != nil && !slices.ContainsFunc(usable, was.same) {
+			was.hears.leave(&was.Interface)
 		}
 	}
-	if absent == nil {
-		absent = fmt.Errorf("gossip: no network interface is up that can be used for %s (Interface %q, IfAddr %q)", l.familyName(), l.cfg.Interface, l.cfg.IfAddr)
+}
+
+// outlet has the group be heard on the interface.
+func (l *socket) outlet(ctx context.Context, i netInterface, seen *news) outlet {
+	o, fresh := outlet{netInterface: i}, true
+	if at := slices.IndexFunc(l.outlets, func(was outlet) bool { return was.same(i) }); at >= 0 {
+		was := l.outlets[at]
+		o.hears, o.mute = was.hears, was.mute
+		fresh = was.deaf != nil || was.idle() && !o.idle()
 	}
-	l.joined, l.absent = usable, absent
+	if l.group.IsMulticast() && o.hears == nil {
+		o.hears, o.deaf = l.join(ctx, &o, seen)
+	}
+	seen.came = seen.came || fresh && o.deaf == nil
+	return o
+}
+
+// join has an endpoint hear the group on an interface: a further one, if those
+// that there are can't.
+func (l *socket) join(ctx context.Context, o *outlet, seen *news) (endpoint, error) {
+	var err error
+	for _, e := range l.endpoints {
+		if err = e.join(&o.Interface); err == nil {
+			return e, nil
+		}
+	}
+	further, openErr := l.open(ctx)
+	if openErr != nil {
+		return nil, fmt.Errorf("joining %s: %w", l.group, errors.Join(err, openErr))
+	}
+	if err := further.join(&o.Interface); err != nil {
+		return nil, fmt.Errorf("joining %s: %w", l.group, errors.Join(err, further.close()))
+	}
+	l.endpoints = append(l.endpoints, further)
+	seen.ears = append(seen.ears, furtherEar{l, further})
+	return further, nil
 }
 
 func (l *socket) familyName() string {
@@ -187,39 +199,26 @@ func (l *socket) familyName() string {
 	return "IPv4"
 }
 
-func (i *netInterface) same(j netInterface) bool { return i.Index == j.Index && i.Name == j.Name }
-
-func (l *socket) join(i *netInterface) error {
-	if !l.group.IsMulticast() || l.uses(i) {
-		return nil
-	}
-	return l.multi.JoinGroup(&i.Interface, l.groupAddr())
-}
-
-func (l *socket) groupAddr() *net.UDPAddr { return &net.UDPAddr{IP: l.group.AsSlice()} }
-
-// send has succeeded when an interface to others took the packet, or, if there
-// is none, the loopback interface.
+// send has succeeded when an interface to others took the packet and hears
+// theirs, or, if there is none, any interface.
 func (l *socket) send(packet []byte) error {
-	if len(l.joined) == 0 {
+	if len(l.outlets) == 0 {
 		return l.absent
-	}
-	if err := l.conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
-		return err
 	}
 	var errs []error
 	network, sent, sentLocally := false, false, false
-	for _, i := range l.joined {
-		err := l.sendBy(&i, packet)
-		switch {
+	for i := range l.outlets {
+		o := &l.outlets[i]
+		o.mute = l.sendBy(o, packet)
+		switch err := o.trouble(); {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("gossip: interface %s: %w", i.Name, err))
-		case i.loopback():
-			sentLocally = true
-		default:
+			errs = append(errs, fmt.Errorf("gossip: interface %s: %w", o.Name, err))
+		case o.toOthers():
 			sent = true
+		default:
+			sentLocally = true
 		}
-		network = network || !i.loopback()
+		network = network || o.toOthers()
 	}
 	if sent || sentLocally && !network {
 		return nil
@@ -227,19 +226,17 @@ func (l *socket) send(packet []byte) error {
 	return errors.Join(errs...)
 }
 
-func (l *socket) sendBy(i *netInterface, packet []byte) error {
-	port := uint16(l.cfg.Port)
-	if l.group.IsMulticast() {
-		if err := l.multi.SetMulticastInterface(&i.Interface); err != nil {
-			return err
-		}
-		_, err := l.conn.WriteToUDPAddrPort(packet, netip.AddrPortFrom(l.group, port))
-		return err
+func (l *socket) sendBy(o *outlet, packet []byte) error {
+	to := []netip.Addr{l.group}
+	if !l.group.IsMulticast() {
+		to = o.broadcasts()
 	}
 	var errs []error
-	for _, to := range i.broadcasts() {
-		_, err := l.conn.WriteToUDPAddrPort(packet, netip.AddrPortFrom(to, port))
-		errs = append(errs, err)
+	for _, ip := range to {
+		errs = append(errs, l.endpoints[0].send(&o.Interface, ip, packet))
 	}
 	return errors.Join(errs...)
 }
+
+// trouble is why the outlet is of no use; nil if it is.
+func (o *outlet) trouble() error { return errors.Join(o.deaf, o.mute) }
