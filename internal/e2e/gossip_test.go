@@ -54,11 +54,16 @@ func others(nodes []*node.Process, but *node.Process) (all []cluster.Node) {
 	return all
 }
 
-// awaitMesh waits until each node is linked with all others and with no other.
+// awaitMesh waits until each node is linked with all others and with no other, and
+// has heard of each by gossip itself.
 func awaitMesh(t *testing.T, by time.Time, nodes []*node.Process) {
 	t.Helper()
 	for _, n := range nodes {
-		n.Await(by, "links with all others", func(r node.Report) bool { return slices.Equal(r.Linked, others(nodes, n)) })
+		want := others(nodes, n)
+		n.Await(by, "that all others are linked and heard", func(r node.Report) bool {
+			unheard := slices.DeleteFunc(slices.Clone(want), func(o cluster.Node) bool { return slices.Contains(r.Heard, o) })
+			return slices.Equal(r.Linked, want) && len(unheard) == 0
+		})
 	}
 }
 

@@ -8,12 +8,15 @@
 //	}
 //
 // It gossips, holds a mesh, and reports on its standard output, a line of JSON
-// whenever something changes.
+// whenever something changes. The mesh doesn't exchange peers, so that every link
+// is one that gossip has found.
 package node
 
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -48,10 +51,13 @@ type Report struct {
 	Linked []cluster.Node // with which a link is up
 	Heard  []cluster.Node // by gossip
 	Forged int64          // packets that were dropped for having another secret
+	Fails  string         // why gossip does; empty while it doesn't
+	Warned []string       // the lines of its log that warn
 }
 
 func (r Report) equal(other Report) bool {
-	return r.Up == other.Up && slices.Equal(r.Linked, other.Linked) && slices.Equal(r.Heard, other.Heard) && r.Forged == other.Forged
+	return r.Up == other.Up && slices.Equal(r.Linked, other.Linked) && slices.Equal(r.Heard, other.Heard) &&
+		r.Forged == other.Forged && r.Fails == other.Fails && slices.Equal(r.Warned, other.Warned)
 }
 
 // Main is a node, and doesn't return, if the process is to be one; else it does
@@ -62,7 +68,7 @@ func Main() { process.Main(run) }
 func run(ctx context.Context, cfg Config) error {
 	m, err := mesh.Listen(mesh.Config{
 		Secrets: []string{cfg.Secret}, Bind: cfg.Bind, Advertise: cfg.Bind,
-		Heartbeat: cfg.Heartbeat, DownAfter: cfg.DownAfter,
+		Heartbeat: cfg.Heartbeat, DownAfter: cfg.DownAfter, NoPeerExchange: true,
 	})
 	if err != nil {
 		return err
@@ -70,26 +76,32 @@ func run(ctx context.Context, cfg Config) error {
 	defer m.Close()
 	s := cfg.Gossip
 	s.Secrets, s.Stats = []string{cfg.Secret}, new(gossip.Stats)
-	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "e2e", Strategy: s}}, cluster.WithTransport(m))
+	var warned warnings
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, &warned), nil))
+	sup, err := cluster.Start(ctx, []cluster.Topology{{Name: "e2e", Strategy: s}}, cluster.WithTransport(m), cluster.WithLogger(log))
 	if err != nil {
 		return err
 	}
-	if err := report(ctx, sup, s.Stats); err != nil {
+	if err := report(ctx, sup, s.Stats, warned.all); err != nil {
 		return err
 	}
 	return sup.Wait()
 }
 
 // report says what has changed, until ctx is done.
-func report(ctx context.Context, sup *cluster.Supervisor, stats *gossip.Stats) error {
+func report(ctx context.Context, sup *cluster.Supervisor, stats *gossip.Stats, warned func() []string) error {
 	out := json.NewEncoder(os.Stdout)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	var last Report
 	for {
-		now := Report{Up: true, Linked: sup.Nodes(), Forged: stats.Forged.Load()}
-		for _, n := range sup.Status().Topologies[0].Nodes {
+		now := Report{Up: true, Linked: sup.Nodes(), Forged: stats.Forged.Load(), Warned: warned()}
+		topology := sup.Status().Topologies[0]
+		for _, n := range topology.Nodes {
 			now.Heard = append(now.Heard, n.Node)
+		}
+		if topology.State == cluster.StateFailing {
+			now.Fails = topology.LastError.Error()
 		}
 		if !now.equal(last) {
 			if err := out.Encode(now); err != nil {
