@@ -382,11 +382,18 @@ func (m *Mesh) waitPeer(ctx context.Context, id instanceID, t target) error {
 // waitUp waits for the side that decides to begin. A link that another one took
 // over is as good.
 func (m *Mesh) waitUp(ctx context.Context, l *link, t target) error {
-	select {
-	case <-l.began:
-	case <-l.done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for {
+		changed := l.state.Wait()
+		m.mu.Lock()
+		begun := l.turn != 0 || l.ended.Load()
+		m.mu.Unlock()
+		if begun {
+			return m.waitPeer(ctx, l.peer.hello.instance, t)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	return m.waitPeer(ctx, l.peer.hello.instance, t)
 }

@@ -388,9 +388,8 @@ func (l *link) answers(ctx context.Context) (bool, error) {
 	late := time.NewTimer(conflictPing)
 	defer late.Stop()
 	select {
-	case <-pong:
-		return true, nil
-	case <-l.done:
+	case <-pong: // or the link has ended
+		return !l.ended.Load(), nil
 	case <-late.C:
 	case <-ctx.Done():
 		return false, context.Cause(ctx)

@@ -38,9 +38,8 @@ type link struct {
 	pongs   signal.Signal // rung at every pong
 	deaf    atomic.Bool   // its peer was taken down: nothing is delivered any more
 
-	began    chan struct{} // closed when this node has begun to send here
-	received chan struct{} // closed when nothing more will be delivered from here
-	done     chan struct{} // closed when the link has ended
+	state signal.Signal // rung when turn is set, when it goes out of the mesh's links, and when it ends
+	ended atomic.Bool   // set with the mesh's mu held
 
 	opened, shutting bool // the reader's: begin has come, last has come
 
@@ -49,7 +48,6 @@ type link struct {
 	follows  *link  // whose messages its reader waits for
 	sentLast bool
 	gotLast  bool
-	ended    bool
 	spared   bool // by the kernel, while it takes nothing
 
 	key        []byte    // of the secret that the other side has proved last
@@ -63,7 +61,6 @@ type link struct {
 func (m *Mesh) newLink(s *session, id linkID, dialled bool) (*link, error) {
 	l := &link{
 		m: m, id: id, conn: s.conn, ekm: s.ekm, key: s.key, dialled: dialled,
-		began: make(chan struct{}), received: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.heard.Store(int64(m.elapsed()))
 	l.rtt.Store(int64(s.rtt))
@@ -179,7 +176,7 @@ func (l *link) read() {
 
 func (l *link) readFrames() error {
 	r := newFrameReader(l)
-	for !l.over() {
+	for !l.ended.Load() { // what it still holds is not to be delivered
 		if err := r.rest(); err != nil {
 			return err
 		}
@@ -216,17 +213,6 @@ func (l *link) readPayload(r *frameReader, t frameType, length int) error {
 		return err
 	}
 	return l.handle(t, payload)
-}
-
-// over reports whether the link has ended, so that what it still holds is not
-// to be delivered.
-func (l *link) over() bool {
-	select {
-	case <-l.done:
-		return true
-	default:
-		return false
-	}
 }
 
 // limit is the most bytes that a frame may have. What a newer node says may be

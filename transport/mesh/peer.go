@@ -163,7 +163,7 @@ const maxPairLinks = 16
 func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || l.ended {
+	if m.closed || l.ended.Load() {
 		return refuse(CodeLeft, "%s leaves", m.self.node)
 	}
 	if err := m.checkAgain(l, h); err != nil {
@@ -233,12 +233,12 @@ func sharesAddr(a, b *hello) bool {
 // end forgets a link and closes its connection, which ends its reader or its
 // handshake soon. The caller holds mu.
 func (m *Mesh) end(l *link) {
-	if l.ended {
+	if l.ended.Swap(true) {
 		return
 	}
-	l.ended = true
 	l.out.fail()
-	close(l.done)
+	l.state.Ring()
+	l.pongs.Ring()
 	_ = l.conn.SetDeadline(time.Unix(1, 0))
 	m.run(func() { _ = l.conn.Close() }) // may block for a moment, to say so
 	if p := l.peer; p != nil {

@@ -215,8 +215,8 @@ func (m *Mesh) awaitLinked(ctx context.Context, from instanceID, id linkID) *lin
 		proving := m.proving.Load() > 0 // before looking: it ends when the peer is up
 		m.mu.Lock()
 		p, l := m.peers[from], m.links[id]
-		linked := l != nil && !l.ended && p != nil && p.up && l.peer == p
-		coming := proving || p != nil && l != nil && !l.ended
+		linked := l != nil && !l.ended.Load() && p != nil && p.up && l.peer == p
+		coming := proving || p != nil && l != nil && !l.ended.Load()
 		m.mu.Unlock()
 		switch {
 		case linked:

@@ -26,7 +26,7 @@ func (m *Mesh) begin(p *peer, l *link, turn uint64) {
 	l.turn = turn
 	p.active, p.latest = l, l
 	m.tellOfSelf(p, l)
-	close(l.began)
+	l.state.Ring()
 	if !p.up {
 		p.up, p.since = true, time.Now()
 		for _, a := range p.hello.addrs {
@@ -51,14 +51,14 @@ func (m *Mesh) beginReceived(l *link, before linkID, turn uint64) error {
 		return err
 	}
 	if first != nil {
-		<-first.received
+		m.waitReceived(first)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l.follows = nil
 	p := l.peer
 	switch {
-	case l.ended:
+	case l.ended.Load():
 		return nil
 	case !m.decides(p) && l.turn == 0:
 		if p.active != nil && turn <= p.active.turn {
@@ -109,7 +109,21 @@ func (m *Mesh) lastReceived(l *link) {
 func (m *Mesh) closeReceived(l *link) {
 	if m.links[l.id] == l {
 		delete(m.links, l.id)
-		close(l.received)
+		l.state.Ring()
+	}
+}
+
+// waitReceived returns once nothing will be delivered from l any more.
+func (m *Mesh) waitReceived(l *link) {
+	for {
+		changed := l.state.Wait()
+		m.mu.Lock()
+		gone := m.links[l.id] != l
+		m.mu.Unlock()
+		if gone {
+			return
+		}
+		<-changed
 	}
 }
 

@@ -282,7 +282,7 @@ func FuzzLink(f *testing.F) {
 		}()
 		_, _ = io.Copy(io.Discard, theirs)
 		<-said
-		<-l.received
+		m.waitReceived(l)
 		until(t, m, "the link is gone", func() bool {
 			m.mu.Lock()
 			defer m.mu.Unlock()
