@@ -125,3 +125,23 @@ func (c *slowConn) Read(b []byte) (int, error) {
 	c.before()
 	return c.Conn.Read(b)
 }
+
+// TestMembersWhoStallLockNobodyOut: connections that have proved themselves and say
+// no more fill the room, and the oldest of them makes way.
+func TestMembersWhoStallLockNobodyOut(t *testing.T) {
+	const limit = 4
+	m, i := listen(t, func(c *Config) { c.MaxHandshakes = limit }), newIntruder(t)
+	for range limit {
+		if _, err := i.prove(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all have proved themselves", func() bool {
+		m.waiting.mu.Lock()
+		defer m.waiting.mu.Unlock()
+		return len(m.waiting.guests) == limit && !slices.ContainsFunc(m.waiting.guests, func(g *guest) bool { return !g.proved })
+	})
+	if err := listen(t, nil).Connect(t.Context(), m.Self()); err != nil {
+		t.Errorf("a good node: %v", err)
+	}
+}

@@ -75,12 +75,12 @@ func (w *waitingRoom) enter(conn net.Conn) *guest {
 	if w.places == nil {
 		w.places, w.present = map[netip.Prefix]*place{}, map[netip.Addr]int{}
 	}
-	w.guests = append(w.guests, g)
 	w.at(g.place).guests++
 	w.present[g.ip]++
-	if len(w.guests) > w.limit {
+	if len(w.guests) >= w.limit {
 		w.turnOut(w.busiest())
 	}
+	w.guests = append(w.guests, g)
 	return g
 }
 
