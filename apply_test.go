@@ -70,8 +70,8 @@ func TestAStaleAnswerIsNotTheNewStrategys(t *testing.T) {
 			reopen()
 			stale.Replace(nodes("b:1"))
 			stale.Fail(errSource)
-			if st := w.sup.Status().Topologies[0]; len(st.Nodes) != 1 || st.Nodes[0].Want != Lingering || !st.Nodes[0].RemoveAt.IsZero() || st.LastError != nil {
-				t.Errorf("%s: %+v, want a:1, lingering without a clock", when, st)
+			if st := w.sup.Status().Topologies[0]; len(st.Nodes) != 1 || st.Nodes[0].Want != Wanted || !st.Nodes[0].RemoveAt.IsZero() || st.LastError != nil {
+				t.Errorf("%s: %+v, want a:1, wanted still", when, st)
 			}
 			synctest.Wait()
 		}
@@ -157,8 +157,8 @@ func TestApplyOfAnotherStrategyCutsNobody(t *testing.T) {
 		late.Remove("a:1")
 		w.wantLinked("a word of the old one comes too late", "a:1", "b:1")
 		for _, n := range w.sup.Status().Topologies[0].Nodes {
-			if n.Want != Lingering || !n.RemoveAt.IsZero() {
-				t.Errorf("want it to linger without a clock: %+v", n)
+			if n.Want != Wanted || !n.RemoveAt.IsZero() {
+				t.Errorf("it isn't wanted any more: %+v", n)
 			}
 		}
 		time.Sleep(time.Hour)
@@ -170,6 +170,37 @@ func TestApplyOfAnotherStrategyCutsNobody(t *testing.T) {
 		w.wantLinked("in the grace", "a:1", "b:1")
 		time.Sleep(time.Nanosecond)
 		w.wantLinked("after the grace", "a:1")
+	})
+}
+
+// TestRule04_ApplyWhileTheSourceIsDown: until the new strategy knows better, what
+// the old one wanted is dialled for ever.
+func TestRule04_ApplyWhileTheSourceIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a:1", "b:1")
+		asked := 0
+		web := Topology{Name: "web", Strategy: Poll(time.Minute, func(context.Context) ([]Node, error) {
+			switch asked++; {
+			case asked == 1:
+				return nodes("a:1", "b:1"), nil
+			case time.Since(w.began) < 48*time.Hour:
+				return nil, errSource
+			default:
+				return nodes("a:1"), nil
+			}
+		})}
+		w.start([]Topology{web})
+		synctest.Wait()
+		w.apply(web)
+		for range 2 {
+			time.Sleep(23 * time.Hour)
+			w.net.Break("me:1", "a:1")
+			w.net.Break("me:1", "b:1")
+			time.Sleep(time.Second)
+			w.wantLinked("after a loss while the source is down", "a:1", "b:1")
+		}
+		time.Sleep(3 * time.Hour)
+		w.wantLinked("long after its first answer", "a:1")
 	})
 }
 

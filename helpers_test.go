@@ -71,11 +71,13 @@ type world struct {
 	net *memory.Network
 	me  *memory.Transport
 	sup *Supervisor
+
+	began time.Time
 }
 
 func newWorld(t *testing.T, others ...Node) *world {
 	t.Helper()
-	w := &world{t: t, net: memory.New()}
+	w := &world{t: t, net: memory.New(), began: time.Now()}
 	w.me = w.join("me:1")
 	for _, n := range others {
 		w.join(n)

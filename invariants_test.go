@@ -14,7 +14,7 @@ func (s *sim) step() {
 	if s.steps++; s.steps > 20_000 {
 		s.failf("never comes to rest")
 	}
-	look := entry{at: s.now, kind: didLook, down: s.down()}
+	look := entry{at: s.now, kind: didLook, down: s.down(), leads: maps.Clone(s.leads)}
 	for _, top := range s.topologies {
 		top.history = top.history.look(look)
 	}

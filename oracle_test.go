@@ -18,6 +18,7 @@ type entry struct {
 	nodes []Node
 	keep  []Node
 	down  map[Node]time.Time // of a look: since when nodes are down, if they are
+	leads map[Node]lead      // of a look: where nodes lead, as far as the core knows
 }
 
 type entryKind int
@@ -29,6 +30,7 @@ const (
 	didFail
 	didEnd     // Run returned nil
 	didInherit // another strategy
+	didPoll    // the strategy called ConfirmWithin
 	didRetire  // the topology is gone
 	didLook    // the clock was looked at, and what has run out by then is forgotten
 )
@@ -42,7 +44,7 @@ func (e *entry) removes(n Node) bool { return e.kind == didRemove && e.has(n) }
 
 // look adds a look, instead of the last entry if that was the same, earlier.
 func (h history) look(e entry) history {
-	if i := len(h) - 1; i >= 0 && h[i].kind == didLook && maps.Equal(h[i].down, e.down) {
+	if i := len(h) - 1; i >= 0 && h[i].kind == didLook && maps.Equal(h[i].down, e.down) && maps.Equal(h[i].leads, e.leads) {
 		h = h[:i]
 	}
 	return append(h, e)
@@ -95,14 +97,14 @@ func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (
 	stopped := after.last((*entry).stopsClocks)
 	for i := range after {
 		e := &after[i]
-		if missing(e) && after[i:].ranOut(e.at.Add(grace)) {
+		if missing(e) && h.ranOut(listed+1+i, grace) {
 			return 0, time.Time{}, false
 		}
 		if missing(e) && i > stopped && since.IsZero() {
 			since = e.at
 		}
 	}
-	if !after.any(func(e *entry) bool { return missing(e) || e.kind == didInherit }) {
+	if !after.any(missing) {
 		if h[listed].has(n) {
 			return Wanted, time.Time{}, false
 		}
@@ -110,7 +112,7 @@ func (h history) answer(n Node, grace, ttl time.Duration, leads map[Node]lead) (
 	}
 	orphan = h[listed].has(n) && h[listed].kind == didReplace
 	for i, e := range after {
-		if e.kind == didInherit || e.kind == didRetire || after.lists(i, func(n Node) bool { return leads[n] != leadsHere }) {
+		if e.kind == didRetire || after.lists(i, func(n Node) bool { return leads[n] != leadsHere }) {
 			orphan = false
 		}
 	}
@@ -131,19 +133,33 @@ func (h history) nobody(leads map[Node]lead) bool {
 	return latest >= 0 && !h.lists(latest, func(n Node) bool { return leads[n] == leadsElsewhere })
 }
 
-// ranOut reports whether the clock was looked at when it was due or later, and
-// not stopped before.
-func (h history) ranOut(due time.Time) bool {
-	for i := range h {
+// ranOut reports whether the clock that began with an entry was looked at when it
+// was due or later, and not stopped before.
+func (h history) ranOut(began int, grace time.Duration) bool {
+	for i := began; i < len(h); i++ {
 		e := &h[i]
 		if e.stopsClocks() {
 			return false
 		}
-		if e.kind == didLook && !e.at.Before(due) {
+		if e.kind == didLook && !e.at.Before(h[began].at.Add(grace)) && !(grace > 0 && h[:i].waits(began, e.leads)) {
 			return true
 		}
 	}
 	return false
+}
+
+// waits reports whether a strategy that asks again has to say once more that there
+// is nobody before those are given up whose clock began with an entry.
+func (h history) waits(began int, leads map[Node]lead) bool {
+	polled := h.last(func(e *entry) bool { return e.kind == didPoll })
+	over := h.last(func(e *entry) bool { return e.kind == didEnd || e.kind == didInherit || e.kind == didRetire })
+	again := 0
+	for _, e := range h[began+1:] {
+		if e.kind == didReplace {
+			again++
+		}
+	}
+	return polled > over && again < 2 && h.nobody(leads)
 }
 
 // hinted reports whether a node was heard of, and not given up since.

@@ -16,8 +16,8 @@ const pollTimeoutMin = 5 * time.Second
 // authoritative answer. Each call gets a context with a timeout of interval,
 // but of at least 5 seconds. After an error it is called again sooner: first
 // after about 100 ms, then twice as late each time, up to interval. After an
-// answer of nobody it is asked at least twice more before nodes are given up, as
-// [Roster.ConfirmWithin] says, which is its timeout then too.
+// answer of nobody it is called again within [Roster.ConfirmWithin], and no node
+// is given up before it has answered twice more, however long that takes.
 //
 // interval must be positive, and lookup not nil: Start says so otherwise. Since
 // funcs can't be compared, Apply takes every Poll for a changed strategy, which
@@ -48,7 +48,7 @@ func (p poll) strategyName() string { return fmt.Sprintf("cluster.Poll(%s)", p.i
 // Run implements [Strategy].
 func (p poll) Run(ctx context.Context, r *Roster) error {
 	for failures := 0; ; {
-		nodes, err := p.ask(ctx, r.ConfirmWithin())
+		nodes, err := p.ask(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end is no failure
 		}
@@ -69,12 +69,8 @@ func (p poll) Run(ctx context.Context, r *Roster) error {
 	}
 }
 
-func (p poll) ask(ctx context.Context, confirm time.Duration) ([]Node, error) {
-	timeout := max(p.interval, pollTimeoutMin)
-	if confirm > 0 {
-		timeout = min(timeout, confirm)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (p poll) ask(ctx context.Context) ([]Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(p.interval, pollTimeoutMin))
 	defer cancel()
 	return p.lookup(ctx)
 }

@@ -148,10 +148,70 @@ func TestASlowSourceIsNotGivenUp(t *testing.T) {
 		}
 		w, at := l.poll(t, time.Minute, 10*time.Minute)
 		w.wantLinked("though it is slow", "a:1")
-		if len(at) < 7 || at[3].Sub(at[2]) > 10*time.Second || at[4].Sub(at[3]) < 20*time.Second {
-			t.Errorf("asked at %v, want the third to be ended soon, and the fourth to have its time", at)
+		if len(at) < 7 || at[2].Sub(at[1]) > 26*time.Second {
+			t.Errorf("asked at %v, want the third question soon after the second", at)
 		}
 	})
+}
+
+// TestRule02_ASlowSourceIsBelieved, after it has said twice more that there is nobody:
+// its questions aren't cut short, which would be a failure, again and again.
+func TestRule02_ASlowSourceIsBelieved(t *testing.T) {
+	tests := []struct {
+		name  string
+		takes time.Duration
+		then  []Node        // what it says after a:1
+		after time.Duration // of the first answer without a:1, until a:1 is given up
+	}{
+		{"at once", 0, nil, defaultRemoveGrace},
+		{"7 seconds", 7 * time.Second, nil, defaultRemoveGrace},
+		{"7 seconds, of one that isn't up yet", 7 * time.Second, nodes("c:1"), defaultRemoveGrace},
+		{"as long as two pauses and two questions leave", 9 * time.Second, nil, defaultRemoveGrace},
+		{"longer", 20 * time.Second, nil, 52 * time.Second},
+		{"longer than the grace", 45 * time.Second, nil, 102 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "a:1")
+				asked := 0
+				w.start([]Topology{{Name: "test", Strategy: Poll(time.Minute, func(ctx context.Context) ([]Node, error) {
+					asked++
+					answer := tt.then
+					if asked == 1 {
+						answer = nodes("a:1")
+					}
+					select {
+					case <-time.After(tt.takes):
+						return answer, nil
+					case <-ctx.Done():
+						return nil, context.Cause(ctx)
+					}
+				})}})
+				for w.removeAt("a:1").IsZero() {
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(tt.after - time.Second)
+				w.wantLinked("before it is confirmed", "a:1")
+				time.Sleep(time.Second)
+				w.wantLinked("after that")
+				time.Sleep(time.Hour)
+				if st := w.sup.Status().Topologies[0]; st.LastError != nil {
+					t.Errorf("it failed: %v", st.LastError)
+				}
+			})
+		})
+	}
+}
+
+// removeAt is when a node of the first topology is given up.
+func (w *world) removeAt(n Node) time.Time {
+	for _, s := range w.sup.Status().Topologies[0].Nodes {
+		if s.Node == n {
+			return s.RemoveAt
+		}
+	}
+	return time.Time{}
 }
 
 func TestPollPanics(t *testing.T) {

@@ -164,7 +164,7 @@ func (c *core) expire(now time.Time) (next time.Time) {
 		return now, true
 	}
 	for _, w := range c.wants {
-		next = earlier(next, w.expire(now, c.removeGrace, c.hintTTL, down))
+		next = earlier(next, w.expire(now, c.removeGrace, c.hintTTL, w.unconfirmed(c.leads), down))
 		for _, n := range w.dropped {
 			if t := c.targets[n]; t != nil {
 				t.dropped = true

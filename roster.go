@@ -186,14 +186,16 @@ func (r *Roster) changeLocked(c Change) (after func()) {
 // nobody (but this node) as far as is known: a name that it lists may be this
 // node's own until another node has been found behind it. It is zero otherwise.
 // Such an answer may be a mistake: a strategy then waits at most this long before
-// it asks again, and at most this long for the answer, so that the source has
-// answered twice more, or failed, before the nodes are disconnected. A question
-// that takes longer is a failure to be told by [Roster.Fail], which stops the
-// clock: the next may take its time again. It is a fifth of the remove grace: 6
-// seconds by default.
+// it asks again. It is a fifth of the remove grace: 6 seconds by default.
+//
+// Who calls it promises to ask again, and to tell what becomes of that: for the
+// rest of Run, nodes are given up for such an answer only once [Roster.Replace] has
+// been called twice more, however long the source takes. A strategy that runs
+// another with a roster of [NewRoster] calls it for that one.
 func (r *Roster) ConfirmWithin() time.Duration { return r.confirm() }
 
-// confirmWithin leaves time for two pauses and two questions in the grace.
+// confirmWithin leaves time in the grace for two pauses, and for two questions that
+// take no longer than those.
 func confirmWithin(grace time.Duration) time.Duration { return grace / 5 }
 
 // clean returns the nodes in canonical form, sorted, each once, without this

@@ -181,6 +181,60 @@ func TestRule02_AnAnswerOfOwnNamesIsAskedForTwiceMore(t *testing.T) {
 	}
 }
 
+// TestRule02_OnlyWhoAsksAgainIsWaitedFor: an answer of nobody that won't be given
+// again counts once.
+func TestRule02_OnlyWhoAsksAgainIsWaitedFor(t *testing.T) {
+	tests := []struct {
+		name string
+		say  func(w *world, src *source)
+		held bool // after the grace
+	}{
+		{"who has asked for the time", func(_ *world, src *source) { src.r().ConfirmWithin(); src.r().Replace(nil) }, true},
+		{"and says it again", func(_ *world, src *source) {
+			src.r().ConfirmWithin()
+			for range 3 {
+				src.r().Replace(nil)
+			}
+		}, false},
+		{"who hasn't", func(_ *world, src *source) { src.r().Replace(nil) }, false},
+		{"who has no more to say", func(_ *world, src *source) {
+			src.r().ConfirmWithin()
+			src.r().Replace(nil)
+			src.end <- nil
+		}, false},
+		{"another strategy", func(w *world, src *source) {
+			late := src.r()
+			late.ConfirmWithin()
+			src = newSource()
+			w.apply(Topology{Name: "test", Strategy: src})
+			late.ConfirmWithin()
+			src.r().Replace(nil)
+		}, false},
+		{"a topology that is gone", func(w *world, src *source) { src.r().ConfirmWithin(); src.r().Replace(nil); w.apply() }, false},
+		{"another node that is up", func(_ *world, src *source) { src.r().ConfirmWithin(); src.r().Replace(nodes("b:1")) }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "a:1", "b:1")
+				src := w.startOne()
+				src.r().Replace(nodes("a:1"))
+				synctest.Wait()
+				tt.say(w, src)
+				time.Sleep(defaultRemoveGrace - time.Nanosecond)
+				linked := func() bool { return len(w.me.Canonical("a:1")) > 0 }
+				if !linked() {
+					t.Error("it is cut in the grace")
+				}
+				time.Sleep(time.Hour)
+				if linked() != tt.held {
+					t.Errorf("linked after the grace: %v, want %v", linked(), tt.held)
+				}
+			})
+		})
+	}
+}
+
 // TestRule02_AnOwnNameThatStillHasALink: a transport may know a link by a name for
 // longer than the name is another's.
 func TestRule02_AnOwnNameThatStillHasALink(t *testing.T) {

@@ -47,7 +47,7 @@ func newRunner(s *Supervisor, t Topology, g *group) *runner {
 }
 
 // change gives the runner another strategy, or another transport. What was
-// found stays, and lingers until the new strategy's first answer; on another
+// found stays wanted until the new strategy's first complete answer; on another
 // transport it begins anew.
 func (r *runner) change(t Topology, g *group) {
 	r.closeRoster()
@@ -135,9 +135,9 @@ func (r *runner) begin(log *slog.Logger) (context.Context, Strategy, *Roster) {
 	if r.state != StateFailing && r.state != StateWaiting {
 		r.state = StateStarting
 	}
-	g, w := r.group, r.wants
-	_, self := g.current()
-	roster := &Roster{self: self, log: log, confirm: func() time.Duration { return g.confirmWithin(w) }}
+	_, self := r.group.current()
+	var roster *Roster
+	roster = &Roster{self: self, log: log, confirm: func() time.Duration { return r.confirmWithin(roster) }}
 	roster.take = func(c Change) func() { return r.take(roster, c) }
 	r.roster = roster
 	return ctx, r.topology.Strategy, roster
@@ -260,7 +260,8 @@ func (r *runner) ended() bool {
 		if r.state == StateRunning {
 			told = r.works()
 		}
-		w.ended, r.state, r.heard = true, StateEnded, true
+		w.end()
+		r.state, r.heard = StateEnded, true
 	}) {
 		return false
 	}
@@ -301,12 +302,18 @@ func (r *runner) status() TopologyStatus {
 	}
 }
 
-// confirmWithin is what a roster's ConfirmWithin says.
-func (g *group) confirmWithin(w *wants) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !w.unconfirmed(g.core.leads) {
+// confirmWithin is what a roster's ConfirmWithin says, and takes note of who asks.
+func (r *runner) confirmWithin(roster *Roster) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if roster != r.roster {
 		return 0
 	}
-	return confirmWithin(g.core.removeGrace)
+	r.group.mu.Lock()
+	defer r.group.mu.Unlock()
+	r.wants.polled = true
+	if c := r.group.core; r.wants.unconfirmed(c.leads) {
+		return confirmWithin(c.removeGrace)
+	}
+	return 0
 }

@@ -225,7 +225,7 @@ func (s *sim) say(top *simTopology) {
 	}
 	said, keep := s.some(), []Node(nil)
 	e := entry{at: s.now, nodes: slices.DeleteFunc(slices.Clone(said), func(n Node) bool { return n == simSelf })}
-	switch kind := s.pick(12); kind {
+	switch kind := s.pick(13); kind {
 	case 0, 1, 2, 3:
 		if s.pick(3) == 0 {
 			keep = s.some()
@@ -244,10 +244,13 @@ func (s *sim) say(top *simTopology) {
 		top.roster.Fail(errSource)
 	case 9:
 		e.kind = didEnd
-		top.wants.ended = true
+		top.wants.end()
 	case 10:
 		e.kind = didInherit
 		top.wants.inherit()
+	case 11:
+		e.kind = didPoll
+		top.wants.polled = true
 	default:
 		e.kind = didRetire
 		top.wants.retire(s.now)

@@ -78,7 +78,7 @@ type NodeStatus struct {
 	// be past while an attempt is under way or waits for its turn.
 	NextTry time.Time
 	// RemoveAt is when a lingering node is given up, zero while its clock is
-	// stopped.
+	// stopped. It may be past while an answer of nobody is being confirmed.
 	RemoveAt time.Time
 }
 

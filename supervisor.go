@@ -170,9 +170,9 @@ func (s *Supervisor) forgetGroup(key any) {
 }
 
 // Apply replaces the topologies. The same name means the same topology: one
-// whose strategy and transport are as they were isn't touched; to a changed
-// one's new strategy, what the old one found lingers until its first answer; the
-// nodes of one that is gone are disconnected after the remove grace unless
+// whose strategy and transport are as they were isn't touched; of a changed one,
+// what the old strategy wanted is dialled, and nobody cut, until the new one's first
+// complete answer ([Roster.Replace]); the nodes of one that is gone are disconnected after the remove grace unless
 // another wants them. On an error nothing is changed. Apply waits for no
 // strategy to end.
 func (s *Supervisor) Apply(topologies []Topology) error {

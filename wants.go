@@ -47,6 +47,7 @@ type wants struct {
 	failing  bool   // the source has failed since it last answered well
 	broken   bool   // it has failed since it last said anything
 	ended    bool   // Run has returned nil
+	polled   bool   // the strategy asks again, and soon after an answer of nobody
 	retired  bool   // the topology is gone; what lingers still runs out
 	dropped  []Node // that the source is known not to want any more; the core takes them
 }
@@ -55,6 +56,7 @@ type answer struct {
 	want   Want
 	listed int       // the latest complete answer that lists it
 	since  time.Time // while lingering: when the clock began; zero if it is stopped
+	missed int       // the complete answer with which it began
 	orphan bool      // lingering, and was wanted: dialled until an answer lists somebody
 }
 
@@ -99,7 +101,7 @@ func (w *wants) replace(now time.Time, nodes, keep []Node) {
 	w.latest++
 	for n, a := range w.answers {
 		if listed[n] == 0 {
-			a.missing(now)
+			a.missing(now, w.latest)
 		}
 	}
 	for n, want := range listed {
@@ -110,12 +112,12 @@ func (w *wants) replace(now time.Time, nodes, keep []Node) {
 }
 
 // missing notes that an answer lacks the node. The clock goes on if it runs.
-func (a *answer) missing(now time.Time) {
+func (a *answer) missing(now time.Time, latest int) {
 	if a.want != Lingering {
 		a.want, a.orphan = Lingering, a.want == Wanted
 	}
 	if a.since.IsZero() {
-		a.since = now
+		a.since, a.missed = now, latest
 	}
 }
 
@@ -169,14 +171,14 @@ func (w *wants) fail() {
 	}
 }
 
-// inherit prepares for a new strategy: what the old one found lingers without a
-// clock until the new one's first answer.
+// end notes that Run has returned nil.
+func (w *wants) end() { w.ended, w.polled = true, false }
+
+// inherit prepares for a new strategy: what the old one wanted stays wanted, and
+// what lingered does so without a clock, until the new one's first complete answer.
 func (w *wants) inherit() {
 	w.fail()
-	w.failing, w.broken, w.ended = false, false, false
-	for _, a := range w.answers {
-		a.want, a.orphan = Lingering, false
-	}
+	w.failing, w.broken, w.ended, w.polled = false, false, false, false
 	for _, h := range w.hints {
 		h.answered = false
 	}
@@ -184,7 +186,7 @@ func (w *wants) inherit() {
 
 // retire lets everything run out: the topology is gone.
 func (w *wants) retire(now time.Time) {
-	w.retired = true
+	w.retired, w.polled = true, false
 	for n := range w.hints {
 		if w.answers[n] == nil {
 			w.answers[n] = &answer{}
@@ -192,10 +194,13 @@ func (w *wants) retire(now time.Time) {
 	}
 	clear(w.hints)
 	for _, a := range w.answers {
-		a.missing(now)
+		a.missing(now, w.latest)
 		a.orphan = false
 	}
 }
+
+// confirmations are how often an answer of nobody has to be given again.
+const confirmations = 2
 
 // want says what is wanted of a node; zero is nothing.
 func (w *wants) want(n Node) Want {
@@ -214,15 +219,19 @@ func (w *wants) want(n Node) Want {
 
 // expire forgets what has been missing for the grace, and the hints that have
 // run out. down says since when a node's link is down, and false while it is
-// up. It returns when the next one is due; zero if none is.
-func (w *wants) expire(now time.Time, grace, ttl time.Duration, down func(Node) (time.Time, bool)) (next time.Time) {
+// up; unconfirmed, whether the latest answer may be a mistake. It returns when the
+// next one is due; zero if none is.
+func (w *wants) expire(now time.Time, grace, ttl time.Duration, unconfirmed bool, down func(Node) (time.Time, bool)) (next time.Time) {
 	for n, a := range w.answers {
 		if a.want != Lingering || a.since.IsZero() {
 			continue
 		}
-		if at := a.since.Add(grace); at.After(now) {
+		switch at := a.since.Add(grace); {
+		case at.After(now):
 			next = earlier(next, at)
-		} else {
+		case grace > 0 && w.polled && unconfirmed && w.latest < a.missed+confirmations:
+			// the next answer, or failure, tells
+		default:
 			delete(w.answers, n)
 			w.dropped = append(w.dropped, n)
 		}

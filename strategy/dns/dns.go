@@ -88,8 +88,8 @@ type Strategy struct {
 	// jitter. After a failure it is asked again after a second, and twice as
 	// late each time up to Interval, but when the TTL ends if a part of the
 	// answer was good. An authoritative answer of nobody, for which nodes would
-	// be given up, is confirmed: neither the time to the next round nor that
-	// round is then longer than Roster.ConfirmWithin says, which is a fifth of
+	// be given up, is confirmed by at least two more rounds: the time to the
+	// next is then no longer than Roster.ConfirmWithin says, which is a fifth of
 	// the remove grace, 6 s by default.
 	//
 	// A third of the remove grace at most is right for Authoritative: a node is
@@ -227,7 +227,7 @@ func (s Strategy) run(ctx context.Context, r *cluster.Roster, exchange exchanger
 	}
 	var turn turns
 	for failures := 0; ; {
-		results := s.roundWithin(ctx, r.ConfirmWithin(), exchange, &turn)
+		results := s.round(ctx, exchange, &turn)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end is no failure
 		}
@@ -278,17 +278,6 @@ func (s Strategy) pause(ttl time.Duration, failures int, confirm time.Duration, 
 		d = min(d, confirm)
 	}
 	return d
-}
-
-// roundWithin is a round that takes no longer than confirm, the roster's
-// ConfirmWithin, unless that is zero.
-func (s Strategy) roundWithin(ctx context.Context, confirm time.Duration, exchange exchanger, turn *turns) []result {
-	if confirm > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, confirm, fmt.Errorf("nobody can't be confirmed within %s", confirm))
-		defer cancel()
-	}
-	return s.round(ctx, exchange, turn)
 }
 
 // round asks all queries, side by side, and returns a result for each.

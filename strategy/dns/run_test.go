@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	miekg "github.com/miekg/dns"
 	"go.uber.org/goleak"
 
 	"github.com/libcluster-go/cluster"
@@ -191,25 +192,12 @@ func TestNobodyIsConfirmedInTime(t *testing.T) {
 	for _, grace := range []time.Duration{500 * time.Millisecond, 5 * time.Second, 30 * time.Second} {
 		t.Run(grace.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := memory.New()
-				me, err := n.Join("10.0.0.1:4370")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := n.Join("10.0.0.2:4370"); err != nil {
-					t.Fatal(err)
-				}
 				f := &fake{says: map[string]string{"web. A": "|web. 60 A 10.0.0.2"}}
 				s := Strategy{
 					Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Network: "ip4", Authoritative: true,
 					Interval: time.Minute, Timeout: 50 * time.Second, Attempts: 1,
 				}
-				sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: over{s, f.exchange}}},
-					cluster.WithTransport(me), cluster.WithRemoveGrace(grace), cluster.WithLogger(slog.New(slog.DiscardHandler)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { sup.Stop(); _ = sup.Wait() }()
+				sup := supervise(t, over{s, f.exchange}, grace)
 				time.Sleep(10 * time.Second)
 				f.set("web. A", "NXDOMAIN|ns|. 60 SOA a. b. 1 1 1 1 60")
 				for st := sup.Status(); st.Topologies[0].Nodes[0].RemoveAt.IsZero(); st = sup.Status() {
@@ -223,6 +211,72 @@ func TestNobodyIsConfirmedInTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSlowServer has one that takes its time be believed that there is nobody, and
+// never fail.
+func TestSlowServer(t *testing.T) {
+	for takes, removed := range map[time.Duration]time.Duration{
+		7 * time.Second:  30 * time.Second,
+		25 * time.Second: 62 * time.Second, // two pauses and two answers
+	} {
+		t.Run(takes.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{says: map[string]string{"web. A": "|web. 60 A 10.0.0.2"}}
+				slow := func(ctx context.Context, network, server string, query *miekg.Msg) (*miekg.Msg, error) {
+					select {
+					case <-time.After(takes):
+						return f.exchange(ctx, network, server, query)
+					case <-ctx.Done():
+						return nil, context.Cause(ctx)
+					}
+				}
+				s := Strategy{
+					Queries: []string{"web."}, Port: 4370, Servers: []string{"10.0.0.53"}, Network: "ip4", Authoritative: true,
+					Interval: time.Minute, Timeout: 30 * time.Second, Attempts: 1,
+				}
+				sup := supervise(t, over{s, slow}, 30*time.Second)
+				time.Sleep(time.Minute)
+				f.set("web. A", "NXDOMAIN|ns|. 60 SOA a. b. 1 1 1 1 60")
+				for sup.Status().Topologies[0].Nodes[0].RemoveAt.IsZero() {
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(removed - time.Second)
+				if got := sup.Nodes(); len(got) != 1 {
+					t.Errorf("before it is confirmed it is linked with %q, want 10.0.0.2:4370", got)
+				}
+				time.Sleep(2 * time.Second)
+				if got := sup.Nodes(); len(got) > 0 {
+					t.Errorf("after that it is linked with %q", got)
+				}
+				time.Sleep(time.Hour)
+				if st := sup.Status().Topologies[0]; st.LastError != nil {
+					t.Errorf("it has failed: %v", st.LastError)
+				}
+			})
+		})
+	}
+}
+
+// supervise runs a strategy with links of 10.0.0.1:4370 to 10.0.0.2:4370, where that
+// is wanted, until the test ends.
+func supervise(t *testing.T, s cluster.Strategy, grace time.Duration) *cluster.Supervisor {
+	t.Helper()
+	n := memory.New()
+	me, err := n.Join("10.0.0.1:4370")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Join("10.0.0.2:4370"); err != nil {
+		t.Fatal(err)
+	}
+	sup, err := cluster.Start(t.Context(), []cluster.Topology{{Name: "web", Strategy: s}},
+		cluster.WithTransport(me), cluster.WithRemoveGrace(grace), cluster.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sup.Stop(); _ = sup.Wait() })
+	return sup
 }
 
 // over is a strategy that asks over another network.

@@ -104,20 +104,19 @@ func TestUpgrade(t *testing.T) {
 }
 
 // TestSlowServer has one that takes its time for each request be believed that
-// there is nobody, if it can say so often enough within the remove grace, and else
-// fail without a break: it isn't believed for a moment, again and again. Whoever
-// is there after that is linked all the same.
+// there is nobody, however long the remove grace is, and never fail. Whoever is there
+// after that is linked all the same.
 func TestSlowServer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		takes, grace time.Duration
 		tired        bool
-		fails        bool
 	}{
-		"in time":             {3500 * time.Millisecond, 30 * time.Second, false, false},
-		"in time, tired":      {3500 * time.Millisecond, 30 * time.Second, true, false},
-		"just in time":        {4900 * time.Millisecond, 30 * time.Second, false, false},
-		"a short grace":       {2 * time.Second, 5 * time.Second, false, true},
-		"a short grace tired": {2 * time.Second, 5 * time.Second, true, true},
+		"in time":             {3500 * time.Millisecond, 30 * time.Second, false},
+		"in time, tired":      {3500 * time.Millisecond, 30 * time.Second, true},
+		"just in time":        {4900 * time.Millisecond, 30 * time.Second, false},
+		"a short grace":       {2 * time.Second, 5 * time.Second, false},
+		"a short grace tired": {2 * time.Second, 5 * time.Second, true},
+		"a very short grace":  {4900 * time.Millisecond, time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -140,12 +139,8 @@ func TestSlowServer(t *testing.T) {
 					}
 					time.Sleep(time.Second / 2)
 				}
-				want := []cluster.Node{}
-				if tt.fails {
-					want = append(want, a)
-				}
-				if got := sup.Nodes(); tt.fails != (fine == 0) || !slices.Equal(got, want) {
-					t.Errorf("it is well %d of 7200 times and linked with %q, want that it fails: %t, and %q", fine, got, tt.fails, want)
+				if got := sup.Nodes(); fine < 7200 || len(got) > 0 {
+					t.Errorf("it is well %d of 7200 times and linked with %q, want that always, and nobody", fine, got)
 				}
 				m.setNodes(self, b)
 				time.Sleep(2 * time.Minute)

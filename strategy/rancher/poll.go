@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -40,10 +39,6 @@ type poller struct {
 	client           *http.Client
 	version, content *url.URL
 	roster           *cluster.Roster
-
-	// confirm is the time within which an answer of nobody has to be confirmed;
-	// zero until there was one.
-	confirm time.Duration
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -81,10 +76,9 @@ func (p *poller) run(ctx context.Context) {
 // nobody, which may be a mistake: whatever becomes of the version, the service is
 // asked for once half of that time has passed. The other half is for the pause.
 func (p *poller) look(ctx context.Context, known string, confirm time.Duration) (version string, err error) {
-	patience, timeout := hold+overshoot+requestTimeout, requestTimeout
+	patience := hold + overshoot + requestTimeout
 	if confirm > 0 {
-		p.confirm = confirm
-		patience, timeout = min(patience, confirm/2), min(timeout, confirm)
+		patience = min(patience, confirm/2)
 	}
 	version, err = p.wait(ctx, known, patience)
 	if confirm > 0 && errors.Is(err, context.DeadlineExceeded) {
@@ -93,7 +87,7 @@ func (p *poller) look(ctx context.Context, known string, confirm time.Duration) 
 	if err != nil || version == known && confirm == 0 {
 		return version, err
 	}
-	if err := p.tell(ctx, timeout); err != nil {
+	if err := p.tell(ctx); err != nil {
 		return "", err
 	}
 	return version, nil
@@ -127,9 +121,8 @@ func (p *poller) wait(ctx context.Context, known string, patience time.Duration)
 
 // tell asks for the service and tells the roster. That a container has no right
 // address is told, too, and is no error: asking again would not help.
-func (p *poller) tell(ctx context.Context, timeout time.Duration) error {
-	began := time.Now()
-	body, err := p.get(ctx, p.content, timeout)
+func (p *poller) tell(ctx context.Context) error {
+	body, err := p.get(ctx, p.content, requestTimeout)
 	if err != nil {
 		return err
 	}
@@ -145,20 +138,8 @@ func (p *poller) tell(ctx context.Context, timeout time.Duration) error {
 		p.fail(fmt.Errorf("GET %s: %w", p.content.Redacted(), bad))
 		return nil
 	}
-	// From a server that slow it can't be confirmed: it would be told, and fail,
-	// again and again.
-	if took := time.Since(began); p.confirm > 0 && took > p.confirm && p.nobody(nodes) && p.nobody(keep) {
-		return fmt.Errorf("GET %s: the answer of nobody but this node took %s; for the remove grace it has to be confirmed within %s",
-			p.content.Redacted(), took.Round(time.Millisecond), p.confirm)
-	}
 	p.roster.Replace(nodes, keep...)
 	return nil
-}
-
-// nobody reports whether the nodes are none, or this one.
-func (p *poller) nobody(nodes []cluster.Node) bool {
-	self := p.roster.Self()
-	return !slices.ContainsFunc(nodes, func(n cluster.Node) bool { return self == "" || n.Addr() != self.Addr() })
 }
 
 func (p *poller) fail(err error) {
