@@ -82,7 +82,7 @@ func (c *core) connected(now time.Time, n Node, canon []Node, end outcome) {
 		t.next = now.Add(backoff(t.flaps, c.random()))
 	case t.self:
 		t.attempts, t.failures, t.err = 0, 0, nil
-		t.next = c.recheckName(t, now)
+		t.next = now.Add(recheckInterval) // a virtual address, too, leads to another at times
 	default:
 		c.failed(now, t, end)
 	}
@@ -116,14 +116,7 @@ func (c *core) owner(n Node) string {
 
 // recheck is when a target that is up is looked at again; zero is never.
 func (c *core) recheck(t *target, now time.Time) time.Time {
-	if !c.aliases {
-		return time.Time{}
-	}
-	return c.recheckName(t, now)
-}
-
-func (c *core) recheckName(t *target, now time.Time) time.Time {
-	if _, ok := t.node.IP(); ok {
+	if _, isIP := t.node.IP(); isIP || !c.aliases {
 		return time.Time{}
 	}
 	return now.Add(recheckInterval)

@@ -12,7 +12,7 @@ const (
 	// departedPause is the first wait before a node is dialled that left.
 	departedPause = time.Second
 	// recheckInterval is how often a name is looked at again that may stand
-	// for other addresses by now.
+	// for other addresses by now, and a node that has led back to this one.
 	recheckInterval = 30 * time.Second
 )
 

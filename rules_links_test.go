@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/libcluster-go/cluster/transport"
 )
 
 // The tests of the rules about links: who is dialled when, and who is cut.
@@ -221,6 +223,39 @@ func TestRule09_ANodeNeverLinksToItself(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRule04_AnAddressThatLedBackHere may be that of a load balancer, or one that
+// moves: it is tried again, to be linked when it leads to another.
+func TestRule04_AnAddressThatLedBackHere(t *testing.T) {
+	for _, n := range nodes("10.0.0.10:1", "web@10.0.0.10:1", "[fd00::10]:1", "vip:1") {
+		t.Run(string(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var leadsHere atomic.Bool
+				leadsHere.Store(true)
+				f := &funcs{fail: func(op string, _ Node) error {
+					if op == "Connect" && leadsHere.Load() {
+						return transport.ErrSelf
+					}
+					return nil
+				}}
+				w := newWorld(t)
+				src := newSource()
+				w.start([]Topology{f.topology("test", src)})
+				src.r().Replace(nodes(n))
+				time.Sleep(time.Hour)
+				if st := w.sup.Status().Topologies[0].Nodes[0]; !st.Self || st.Attempts > 0 {
+					t.Errorf("while it leads back here: %+v", st)
+				}
+				leadsHere.Store(false)
+				time.Sleep(recheckInterval)
+				synctest.Wait()
+				if got := w.sup.Nodes(); !slices.Equal(got, nodes(n)) {
+					t.Errorf("linked with %v, want %s", got, n)
+				}
+			})
+		})
+	}
 }
 
 // dialMe has another node connect.
