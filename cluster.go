@@ -39,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -155,20 +156,24 @@ func (o *options) validate() error {
 // Start runs one goroutine for each topology until ctx is done or Stop is
 // called. Its error names every topology or option that is wrong, the field,
 // its value, and what would be right; nothing runs then. There may be no
-// topologies at all: Apply adds some later.
+// topologies at all: Apply adds some later. If ctx is done before anything runs,
+// the error is [ErrStopped] and wraps ctx's cause.
 func Start(ctx context.Context, topologies []Topology, opts ...Option) (*Supervisor, error) {
 	o, err := newOptions(opts)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, validate(slices.Clone(topologies)))
 	}
 	return start(ctx, topologies, o)
 }
 
 // Run is Start and Wait in one, for errgroup and other supervisors: it returns
-// nil when ctx is done and all has ended.
+// nil when ctx is done and all has ended, even if ctx was done before anything ran.
 func Run(ctx context.Context, topologies []Topology, opts ...Option) error {
 	sup, err := Start(ctx, topologies, opts...)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrStopped):
+		return nil
+	case err != nil:
 		return err
 	}
 	return sup.Wait()

@@ -52,8 +52,11 @@ func start(ctx context.Context, topologies []Topology, o options) (*Supervisor, 
 	s.hub = feed.New(eventQueue, s.snapshot, func(n int) Event { return Lagged{N: n} })
 	s.log = s.newLog()
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	if err := s.Apply(topologies); err != nil && !errors.Is(err, ErrStopped) {
+	if err := s.Apply(topologies); err != nil {
 		s.cancel()
+		if errors.Is(err, ErrStopped) {
+			err = fmt.Errorf("%w before it began: %w", ErrStopped, context.Cause(ctx))
+		}
 		if s.mesh != nil {
 			err = errors.Join(err, s.mesh.Close())
 		}

@@ -128,10 +128,19 @@ func TestRunReturnsWhenItsContextIsDone(t *testing.T) {
 func TestStartWithADoneContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "a:1")
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := Run(ctx, []Topology{{Name: "test", Strategy: hosts{"a:1"}}}, WithTransport(w.me)); err != nil {
-			t.Error(err)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		errWhy := errors.New("why")
+		cancel(errWhy)
+		topologies := []Topology{{Name: "test", Strategy: hosts{"a:1"}}}
+		if err := Run(ctx, topologies, WithTransport(w.me)); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		sup, err := Start(ctx, topologies, WithTransport(w.me))
+		if sup != nil || !errors.Is(err, errWhy) || !errors.Is(err, ErrStopped) {
+			t.Errorf("Start: %v, %v", sup, err)
+		}
+		if err := Run(ctx, []Topology{{}}); err == nil {
+			t.Error("Run accepts a wrong configuration")
 		}
 		w.wantLinked("nothing was begun")
 	})

@@ -118,11 +118,30 @@ func (t *Topology) validateStrategy() error {
 		return fmt.Errorf("cluster: topology %q: Strategy is a nil %T; set one, such as static.Strategy or cluster.Poll", t.Name, t.Strategy)
 	}
 	if v, ok := t.Strategy.(interface{ Validate() error }); ok {
-		if err := v.Validate(); err != nil {
-			return fmt.Errorf("cluster: topology %q: Strategy %s: %w", t.Name, strategyName(t.Strategy), err)
+		var errs []error
+		for _, err := range joined(v.Validate()) {
+			errs = append(errs, fmt.Errorf("cluster: topology %q: Strategy %s: %w", t.Name, strategyName(t.Strategy), err))
 		}
+		return errors.Join(errs...)
 	}
 	return nil
+}
+
+// joined are the errors that errors.Join has joined, each of which is a line of its
+// own. Another error of several may say more than they do, and is one.
+func joined(err error) []error {
+	var several interface{ Unwrap() []error }
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &several) || errors.Join(several.Unwrap()...).Error() != err.Error():
+		return []error{err}
+	}
+	var errs []error
+	for _, e := range several.Unwrap() {
+		errs = append(errs, joined(e)...)
+	}
+	return errs
 }
 
 func (t *Topology) validateTransport() error {

@@ -21,6 +21,12 @@ func (w wrong) Validate() error {
 	return fmt.Errorf("Port is %d; want 1 to 65535", w.Port)
 }
 
+// wrongIn has several mistakes.
+type wrongIn struct{ err error }
+
+func (w wrongIn) Run(context.Context, *Roster) error { return nil }
+func (w wrongIn) Validate() error                    { return w.err }
+
 // byValue is a transport that can't be compared.
 type byValue struct {
 	*memory.Transport
@@ -52,6 +58,20 @@ func TestWrongTopologies(t *testing.T) {
 			"no name",
 			[]Topology{{Strategy: src}},
 			[]string{`cluster: topology 0 (strategy *cluster.source) has no Name; give it one, such as "web"`},
+		},
+		{
+			"several mistakes of a strategy",
+			[]Topology{{Name: "web", Strategy: wrongIn{errors.Join(errors.New("one"), errors.Join(errors.New("two"), errors.New("three")))}}},
+			[]string{
+				`cluster: topology "web": Strategy cluster.wrongIn: one`,
+				`cluster: topology "web": Strategy cluster.wrongIn: two`,
+				`cluster: topology "web": Strategy cluster.wrongIn: three`,
+			},
+		},
+		{
+			"one mistake of two causes",
+			[]Topology{{Name: "web", Strategy: wrongIn{fmt.Errorf("%w, since %w", errors.New("one"), errors.New("two"))}}},
+			[]string{`cluster: topology "web": Strategy cluster.wrongIn: one, since two`},
 		},
 		{
 			"neither name nor strategy",
@@ -180,8 +200,10 @@ func TestWrongOptions(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Start(t.Context(), nil, WithHintTTL(0), WithMaxConnects(0)); err == nil || strings.Count(err.Error(), "\n") != 1 {
-		t.Errorf("want both mistakes: %v", err)
+	topologies := []Topology{{}, {Name: "web", Strategy: wrong{}}}
+	_, err := Start(t.Context(), topologies, WithHintTTL(0), WithMaxConnects(0))
+	if err == nil || strings.Count(err.Error(), "\n") != 3 || !strings.Contains(err.Error(), "topology 0") || !strings.Contains(err.Error(), "Port is 0") {
+		t.Errorf("want all four mistakes: %v", err)
 	}
 }
 
