@@ -42,6 +42,27 @@ func (c *calls) begin(what string) (end func()) {
 	}
 }
 
+// protect calls what the user wrote, on a goroutine of its own: that may end by a
+// panic, or by runtime.Goexit as t.FailNow does, either of which is an error. onPanic,
+// unless it is nil, is called on that goroutine while it still has the panic's stack.
+func protect(what string, f func() error, onPanic func(p any)) error {
+	ended := make(chan error, 1)
+	go func() {
+		err := fmt.Errorf("cluster: %s ended its goroutine, by runtime.Goexit or t.FailNow, instead of returning", what)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("cluster: %s panicked: %v", what, p)
+				if onPanic != nil {
+					onPanic(p)
+				}
+			}
+			ended <- err
+		}()
+		err = f()
+	}()
+	return <-ended
+}
+
 // wait returns once no call is under way. Unlike with a WaitGroup, one may begin
 // meanwhile, and is waited for too.
 func (c *calls) wait() {
@@ -57,13 +78,16 @@ func (c *calls) wait() {
 	}
 }
 
-// stuck names what hasn't returned, the longest first.
+// stuck names what hasn't returned, the longest first. It is never empty.
 func (c *calls) stuck(now time.Time) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var under []call
 	for _, u := range c.under {
 		under = append(under, u)
+	}
+	if len(under) == 0 {
+		return "no call of user code is under way, so this is a mistake of package cluster"
 	}
 	slices.SortFunc(under, func(a, b call) int { return a.began.Compare(b.began) })
 	var text []string

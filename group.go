@@ -155,15 +155,10 @@ func (g *group) carryOut(fx effects) {
 
 // call runs a func of the transport within its time. It is listed for Wait, and
 // its panic is an error.
-func (g *group) call(ctx context.Context, what string, f func(ctx context.Context, t Transport) error) (err error) {
+func (g *group) call(ctx context.Context, what string, f func(ctx context.Context, t Transport) error) error {
 	t, _ := g.current()
 	defer g.sup.calls.begin(what)()
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("cluster: %s panicked: %v", what, r)
-		}
-	}()
-	return f(ctx, t)
+	return protect(what, func() error { return f(ctx, t) }, nil)
 }
 
 func (g *group) connect(ctx context.Context, cancel context.CancelFunc, n Node) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -334,34 +333,6 @@ func TestRule10_AllUserCodeMayCallEverything(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestRule10_PanicsOfATransportAreErrors(t *testing.T) {
-	for _, op := range []string{"Connect", "Disconnect", "ListNodes"} {
-		t.Run(op, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				var left atomic.Int64
-				left.Store(3)
-				f := &funcs{fail: func(at string, _ Node) error {
-					if at == op && left.Add(-1) >= 0 {
-						panic("told to")
-					}
-					return nil
-				}}
-				src := newSource()
-				w.start([]Topology{f.topology("test", src)})
-				src.r().Add("a:1", "b:1")
-				time.Sleep(time.Minute)
-				src.r().Remove("a:1")
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				if got := w.sup.Nodes(); !slices.Equal(got, nodes("b:1")) || left.Load() > 0 {
-					t.Errorf("linked with %v, want b:1", got)
-				}
-			})
-		})
-	}
 }
 
 func TestRule11_AListingThatFailsIsLoggedOnce(t *testing.T) {

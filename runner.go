@@ -89,7 +89,7 @@ func (r *runner) closeRoster() {
 
 // loop runs until the topology is removed or the supervisor stops.
 func (r *runner) loop() {
-	log := r.sup.opts.log.With(slog.String("topology", r.name)) // a strategy needs no queue
+	log := r.logger()
 	for attempts, runs := 0, 0; r.ctx.Err() == nil; runs++ {
 		if runs > 0 {
 			r.sup.publish(StrategyRestarted{Topology: r.name})
@@ -143,18 +143,18 @@ func (r *runner) begin(log *slog.Logger) (context.Context, Strategy, *Roster) {
 	return ctx, r.topology.Strategy, roster
 }
 
-func (r *runner) run(ctx context.Context, s Strategy, roster *Roster) (err error) {
+func (r *runner) run(ctx context.Context, s Strategy, roster *Roster) error {
 	defer r.sup.calls.begin(fmt.Sprintf("topology %q: %s.Run", r.name, strategyName(s)))()
 	ctx, over := context.WithCancel(ctx)
 	defer over()
 	r.sup.run(func() { r.prove(ctx) })
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("cluster: strategy %s panicked: %v", strategyName(s), p)
-			r.logPanic(p, debug.Stack())
-		}
-	}()
-	return s.Run(ctx, roster)
+	return protect("strategy "+strategyName(s), func() error { return s.Run(ctx, roster) }, func(p any) { r.logPanic(p, debug.Stack()) })
+}
+
+// logger is the strategy's, which needs no queue.
+func (r *runner) logger() *slog.Logger {
+	defer r.sup.calls.begin("the logger's WithAttrs")()
+	return r.sup.opts.log.With(slog.String("topology", r.name))
 }
 
 // prove notes, while a Run goes on, that it has done so for long enough.
