@@ -39,31 +39,53 @@ type inbox struct {
 	from transport.Node
 
 	mu     sync.Mutex
+	peer   *peer             // whose messages are taken; nil once none are. Set with the mesh's mu held, too
 	queues map[string]*queue // by subject; kept while there is a handler
 }
 
-// inboxOf returns the inbox of an instance that comes up. The caller holds mu.
-func (m *Mesh) inboxOf(h *hello) *inbox {
-	if in := m.leftovers[h.instance]; in != nil && in.from == h.node {
-		delete(m.leftovers, h.instance)
-		return in
+// inboxOf returns the inbox of a peer that comes up. The caller holds mu.
+func (m *Mesh) inboxOf(p *peer) *inbox {
+	in := m.leftovers[p.hello.instance]
+	if in != nil && in.from == p.hello.node {
+		delete(m.leftovers, p.hello.instance)
+	} else {
+		in = &inbox{m: m, from: p.hello.node}
 	}
-	return &inbox{m: m, from: h.node}
+	in.takeFrom(p)
+	return in
 }
 
-// leaveOver keeps the inbox of a peer that goes down, if messages wait in it. The
-// caller holds mu.
-func (m *Mesh) leaveOver(p *peer) {
-	maps.DeleteFunc(m.leftovers, func(_ instanceID, in *inbox) bool { return in.idle() })
-	if !p.in.idle() {
+// leaveOver keeps the inbox of a peer that goes down, if messages wait in it or may
+// come yet: of one that has left, all that it has said is taken. The caller holds
+// mu.
+func (m *Mesh) leaveOver(p *peer, reason Reason) {
+	maps.DeleteFunc(m.leftovers, func(_ instanceID, in *inbox) bool { return in.over() })
+	if reason != ReasonLeft {
+		p.in.takeFrom(nil)
+	}
+	if !p.in.over() {
 		m.leftovers[p.hello.instance] = p.in
 	}
 }
 
-// idle reports whether nothing waits, and nothing is handled.
-func (in *inbox) idle() bool {
+// takeFrom says whose messages are taken from now on: those of nobody else are, so
+// that a link's reader which comes late mixes nothing in. The caller holds the
+// mesh's mu.
+func (in *inbox) takeFrom(p *peer) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.peer = p
+}
+
+// over reports whether nothing waits, is handled, or is to come any more. The
+// caller holds the mesh's mu.
+func (in *inbox) over() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.peer != nil && len(in.peer.links) > 0 {
+		return false
+	}
+	in.peer = nil
 	for _, q := range in.queues {
 		if q.running {
 			return false
@@ -128,6 +150,7 @@ const itemHeader = 64
 // what comes together is queued together, which is cheaper by far. It is the
 // reader's own, and it remembers where its latest subject goes.
 type batch struct {
+	peer  *peer // whose link it is
 	table *map[string]*entry
 	entry *entry
 	queue *queue
@@ -145,7 +168,7 @@ func (in *inbox) deliver(subject, data []byte, held int, b *batch) {
 	table := in.m.handlers.table.Load()
 	if b.table != table || b.entry.subject != string(subject) {
 		in.flush(b)
-		*b = batch{table: table, entry: (*table)[string(subject)]}
+		*b = batch{peer: b.peer, table: table, entry: (*table)[string(subject)]}
 	}
 	if b.entry == nil || b.entry.handle == nil {
 		b.table = nil
@@ -187,6 +210,11 @@ func (in *inbox) flush(b *batch) {
 func (in *inbox) put(b *batch) (before, after int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if b.peer != in.peer {
+		in.lose(b.items)
+		b.items, b.bytes = nil, 0
+		return 0, 0
+	}
 	q := b.queue
 	if q == nil || q.gone {
 		q = in.queue(b.entry)
@@ -212,6 +240,16 @@ func (in *inbox) put(b *batch) (before, after int) {
 		go q.work()
 	}
 	return before, after
+}
+
+// lose drops messages for good.
+func (in *inbox) lose(items []item) {
+	for _, msg := range items {
+		in.m.large.give(msg.held)
+	}
+	in.m.counts.dropped.Add(int64(len(items)))
+	clear(items)
+	in.m.items.put(items)
 }
 
 // putSome drops of a batch what the queue has no room for: one message fits at

@@ -36,7 +36,7 @@ type link struct {
 	writing atomic.Int64  // since when a write takes; 0 if none does
 	rtt     atomic.Int64  // of the handshake, then of the latest ping, in nanoseconds
 	pongs   signal.Signal // rung at every pong
-	deaf    atomic.Bool   // its peer was taken down: nothing is delivered any more
+	deaf    atomic.Bool   // its peer went down, and hasn't left: nothing is delivered any more
 
 	state signal.Signal // rung when turn is set, when it goes out of the mesh's links, and when it ends
 	ended atomic.Bool   // set with the mesh's mu held
@@ -332,16 +332,7 @@ func (l *link) deliver(t frameType, payload []byte, held int) error {
 
 // flush queues the messages that the reader has kept together. Before it waits, or
 // looks at a frame of another type, it does that.
-func (l *link) flush() {
-	if !l.deaf.Load() {
-		l.peer.in.flush(&l.batch)
-		return
-	}
-	for _, msg := range l.batch.items {
-		l.m.large.give(msg.held)
-	}
-	l.batch = batch{}
-}
+func (l *link) flush() { l.peer.in.flush(&l.batch) }
 
 // arrived takes what has come in parts, or is told that it is skipped.
 func (l *link) arrived(a *arrival) error {

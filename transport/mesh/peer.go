@@ -171,14 +171,15 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	}
 	p := m.peers[h.instance]
 	if p == nil {
-		p = &peer{m: m, hello: h, meta: h.meta, in: m.inboxOf(h)}
+		p = &peer{m: m, hello: h, meta: h.meta}
+		p.in = m.inboxOf(p)
 		p.desks = desks{peer: p, m: m}
 		m.peers[h.instance] = p
 		for _, a := range h.addrs {
 			m.byAddr[a] = p
 		}
 	}
-	l.peer = p
+	l.peer, l.batch.peer = p, p
 	p.links = append(p.links, l)
 	m.progress.Store(int64(m.elapsed()))
 	m.tombstones.dropOthers(h.instance, h.addrs)
@@ -297,12 +298,12 @@ func (m *Mesh) drop(p *peer, reason Reason, code Code, sentence string) {
 	}
 	info := p.snapshot()
 	for _, l := range p.links {
-		l.deaf.Store(reason != ReasonLost && reason != ReasonSilent && reason != ReasonLeft)
+		l.deaf.Store(reason != ReasonLeft)
 		l.out.close(code, sentence)
 		l.expire()
 	}
 	m.rumours.silence(p.hello.instance)
-	m.leaveOver(p)
+	m.leaveOver(p, reason)
 	if p.up {
 		p.up = false
 		m.remember(p, reason)

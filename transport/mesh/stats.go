@@ -8,7 +8,8 @@ type Stats struct {
 	// Handshakes are the links that it has dialled and that both sides proved.
 	Handshakes int64
 	// Dropped are messages of peers for which there was no room, in
-	// Config.ReceiveQueue or Config.ReceiveLarge.
+	// Config.ReceiveQueue or Config.ReceiveLarge, or which were read too late: their
+	// peer was down.
 	Dropped int64
 	// Unhandled are messages of peers to subjects that have no [Handler].
 	Unhandled int64

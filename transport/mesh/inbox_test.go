@@ -1,0 +1,149 @@
+package mesh
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A tally notes what a handler or a responder is called with, and how often at once.
+type tally struct {
+	hold chan struct{} // closed to let the calls end
+
+	mu            sync.Mutex
+	got           []string
+	running, most int
+}
+
+func newTally() *tally { return &tally{hold: make(chan struct{})} }
+
+func (c *tally) handle(ctx context.Context, msg Message) {
+	c.mu.Lock()
+	c.got = append(c.got, string(msg.Data))
+	c.running++
+	c.most = max(c.most, c.running)
+	c.mu.Unlock()
+	select {
+	case <-c.hold:
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running--
+}
+
+func (c *tally) respond(ctx context.Context, msg Message) ([]byte, error) {
+	c.handle(ctx, msg)
+	return nil, nil
+}
+
+// sofar returns what it was called with, and how often at once at most.
+func (c *tally) sofar() (got []string, most int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.got), c.most
+}
+
+// TestOrderAfterSilence: what comes from a peer after it was given up, and before
+// its link has ended, isn't mixed with what it sends on the next link.
+func TestOrderAfterSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, calls := newFakeNet(), newTally()
+		b := net.listen(t, 0, func(c *Config) {
+			c.Heartbeat, c.DownAfter = 100*time.Millisecond, 500*time.Millisecond
+			c.Handlers = map[string]Handler{"s": calls.handle}
+		})
+		a := net.listen(t, 1, func(c *Config) { c.ForgetAfter = -1 })
+		connect(t, a, b)
+		send := func(data string) {
+			if err := a.Send(t.Context(), b.Self(), "s", []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		events := b.Events(t.Context())
+		net.split([]*Mesh{a}, []*Mesh{b})
+		send("1")
+		send("2")
+		if down := nextDown(t, events); down.Reason != ReasonSilent {
+			t.Fatalf("down: %s", down.Reason)
+		}
+		net.heal()
+		time.Sleep(partTimeout / 2)
+		connect(t, a, b)
+		send("3")
+		time.Sleep(2 * partTimeout)
+		close(calls.hold)
+		synctest.Wait()
+		if got, most := calls.sofar(); most != 1 || !slices.Equal(got, []string{"3"}) {
+			t.Errorf("%d at once, %q; want 3 alone", most, got)
+		}
+	})
+}
+
+// TestAReaderThatComesLate: what it queues after its peer went down is dropped and
+// counted, unless that peer has left.
+func TestAReaderThatComesLate(t *testing.T) {
+	tests := []struct {
+		name    string
+		reason  Reason
+		ended   bool // the link, before it queues
+		busy    bool // a handler, when the peer goes down
+		back    bool // the peer, before it queues
+		dropped int64
+	}{
+		{name: "lost", reason: ReasonLost, dropped: 1},
+		{name: "lost, while busy", reason: ReasonLost, busy: true, dropped: 1},
+		{name: "lost, and back", reason: ReasonLost, busy: true, back: true, dropped: 1},
+		{name: "silent", reason: ReasonSilent, dropped: 1},
+		{name: "disconnected", reason: ReasonUnwanted, dropped: 1},
+		{name: "left", reason: ReasonLeft},
+		{name: "left, while busy", reason: ReasonLeft, busy: true},
+		{name: "left, and its link ended", reason: ReasonLeft, ended: true, dropped: 1},
+		{name: "left, and back all the same", reason: ReasonLeft, back: true, dropped: 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := newTally()
+				m := newFakeNet().listen(t, 0, func(c *Config) { c.Handlers = map[string]Handler{"s": calls.handle} })
+				h := &hello{node: "a:1", instance: instanceID{1}}
+				comeUp := func() *peer {
+					p := &peer{m: m, hello: h, links: []*link{{}}}
+					p.in = m.inboxOf(p)
+					return p
+				}
+				deliver := func(p *peer, data string) (queue func()) {
+					read := &batch{peer: p}
+					p.in.deliver([]byte("s"), []byte(data), 0, read)
+					return func() { p.in.flush(read) }
+				}
+				m.mu.Lock()
+				p := comeUp()
+				m.mu.Unlock()
+				if tt.busy {
+					deliver(p, "before")()
+				}
+				queue := deliver(p, "late")
+				m.mu.Lock()
+				if tt.ended {
+					p.links = nil
+				}
+				m.leaveOver(p, tt.reason)
+				if tt.back {
+					comeUp()
+				}
+				m.mu.Unlock()
+				queue()
+				close(calls.hold)
+				synctest.Wait()
+				got, most := calls.sofar()
+				if n := m.Stats().Dropped; n != tt.dropped || slices.Contains(got, "late") != (n == 0) || most > 1 {
+					t.Errorf("%d are dropped, %q are handled, %d at once; want %d dropped", n, got, most, tt.dropped)
+				}
+			})
+		})
+	}
+}
