@@ -179,7 +179,8 @@ type Config struct {
 	ReceiveLarge int
 
 	// MaxRequests is how many requests of one peer to one subject are responded
-	// to at once. Zero means 64.
+	// to at once; those that a peer has made before it went down and came up again
+	// count. Zero means 64.
 	MaxRequests int
 
 	// Handlers are in place before the first peer is accepted, by subject, as

@@ -31,12 +31,13 @@ type Message struct {
 // the mesh is closed. A panic is logged, and the next message is delivered.
 type Handler func(ctx context.Context, msg Message)
 
-// An inbox holds the messages of one peer that wait for the user's code. It
-// outlives the peer while any do: one that comes up again has its further messages
-// handled after those.
+// An inbox holds the messages of one instance that wait for the user's code, and its
+// requests. It outlives the peer while any do: when it comes up again, its further
+// messages are handled after those.
 type inbox struct {
-	m    *Mesh
-	from transport.Node
+	m     *Mesh
+	from  transport.Node
+	desks desks
 
 	mu     sync.Mutex
 	peer   *peer             // whose messages are taken; nil once none are. Set with the mesh's mu held, too
@@ -49,9 +50,10 @@ func (m *Mesh) inboxOf(p *peer) *inbox {
 	if in != nil && in.from == p.hello.node {
 		delete(m.leftovers, p.hello.instance)
 	} else {
-		in = &inbox{m: m, from: p.hello.node}
+		in = &inbox{m: m, from: p.hello.node, desks: desks{m: m}}
 	}
 	in.takeFrom(p)
+	in.desks.takeFrom(p)
 	return in
 }
 
@@ -60,6 +62,7 @@ func (m *Mesh) inboxOf(p *peer) *inbox {
 // mu.
 func (m *Mesh) leaveOver(p *peer, reason Reason) {
 	maps.DeleteFunc(m.leftovers, func(_ instanceID, in *inbox) bool { return in.over() })
+	p.in.desks.takeFrom(nil)
 	if reason != ReasonLeft {
 		p.in.takeFrom(nil)
 	}
@@ -86,6 +89,9 @@ func (in *inbox) over() bool {
 		return false
 	}
 	in.peer = nil
+	if !in.desks.idle() {
+		return false
+	}
 	for _, q := range in.queues {
 		if q.running {
 			return false
@@ -134,11 +140,10 @@ type queue struct {
 	told    bool // that messages are dropped
 }
 
-// An item is what waits for the user's code.
+// An item is a message that waits for its handler.
 type item struct {
 	data []byte
-	id   uint64 // of a request
-	held int    // bytes of the mesh's budget
+	held int // bytes of the mesh's budget
 }
 
 // size is what an item counts in a queue: an empty one takes memory too.

@@ -320,7 +320,7 @@ func (l *link) deliver(t frameType, payload []byte, held int) error {
 		l.m.large.give(held)
 		return err
 	case t == frameRequest:
-		l.peer.desks.request(id, subject, data, held)
+		l.peer.in.desks.request(request{from: l.peer, id: id, data: data, held: held}, subject)
 	case t == frameReply:
 		l.m.large.give(held) // the data are the caller's from now on
 		l.peer.replied(id, s, data)
@@ -346,7 +346,7 @@ func (l *link) arrived(a *arrival) error {
 	switch {
 	case l.deaf.Load():
 	case a.t == frameRequest:
-		l.peer.desks.refuse(id, statusOverloaded)
+		l.m.refuse(l.peer, id, statusOverloaded)
 	case a.t == frameReply:
 		l.peer.calls.answer(id, answer{err: ErrOverloaded})
 	default:

@@ -111,7 +111,6 @@ type peer struct {
 	hello *hello
 	meta  map[string]string // that of hello, or what has come since
 	in    *inbox
-	desks desks
 	calls calls
 
 	ledger
@@ -173,7 +172,6 @@ func (m *Mesh) admit(l *link, h *hello) *RefusedError {
 	if p == nil {
 		p = &peer{m: m, hello: h, meta: h.meta}
 		p.in = m.inboxOf(p)
-		p.desks = desks{peer: p, m: m}
 		m.peers[h.instance] = p
 		for _, a := range h.addrs {
 			m.byAddr[a] = p

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -246,4 +247,57 @@ func TestARequestToWhoDoesntAnswer(t *testing.T) {
 			t.Error("the link went down")
 		}
 	})
+}
+
+// TestRequestsAcrossAReconnect: MaxRequests holds for a node that comes up again,
+// too, and what waited when it went down is dropped.
+func TestRequestsAcrossAReconnect(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(a, b *Mesh)
+	}{
+		{"its link breaks", func(_, b *Mesh) { breakLinks(b) }},
+		{"it is disconnected", func(a, b *Mesh) { _ = b.Disconnect(context.Background(), a.Self()) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net, calls := newFakeNet(), newTally()
+				b := net.listen(t, 0, func(c *Config) {
+					c.MaxRequests = 1
+					c.Responders = map[string]Responder{"s": calls.respond}
+				})
+				a := net.listen(t, 1, nil)
+				ask := func(data string) {
+					if _, err := a.Request(t.Context(), b.Self(), "s", []byte(data)); err != nil && !errors.Is(err, ErrDown) {
+						t.Error(err)
+					}
+				}
+				large := strings.Repeat("x", 2*maxWhole)
+				for _, first := range []string{"1", "2", "3"} {
+					connect(t, b, a)
+					go ask(first)
+					synctest.Wait()
+					go ask(large)
+					synctest.Wait()
+					if b.large.used.Load() == 0 {
+						t.Error("the large request hasn't come")
+					}
+					tt.end(a, b)
+					time.Sleep(2 * partTimeout)
+				}
+				if n := b.large.used.Load(); n != 0 {
+					t.Errorf("requests of who is gone hold %d bytes of ReceiveLarge", n)
+				}
+				connect(t, b, a)
+				go ask("4")
+				synctest.Wait()
+				close(calls.hold)
+				synctest.Wait()
+				if got, most := calls.sofar(); most != 1 || !slices.Equal(got, []string{"1", "4"}) {
+					t.Errorf("%d at once, %.50q; want 1 and then 4", most, got)
+				}
+			})
+		})
+	}
 }
