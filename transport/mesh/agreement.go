@@ -30,13 +30,6 @@ func (d *digest) toggle(id instanceID) {
 	}
 }
 
-// with is the digest of two who are linked with each other alone.
-func (id instanceID) with(other instanceID) (d digest) {
-	d.toggle(id)
-	d.toggle(other)
-	return d
-}
-
 // An accord is how far this node and its peers agree. It is pure data, told what
 // happens and when; its owner's lock guards it.
 type accord struct {

@@ -211,10 +211,16 @@ func (m *Mesh) connectTo(ctx context.Context, t target) error {
 		if a == nil {
 			a = &attempt{done: make(chan struct{})}
 			m.dialling[t.addr] = a
+			if !t.learned {
+				m.errand.begin(m.elapsed())
+			}
 			m.mu.Unlock()
 			a.err = m.dialInTurn(ctx, t, a)
 			m.mu.Lock()
 			delete(m.dialling, t.addr)
+			if !t.learned {
+				m.errand.end(a.err == nil, m.elapsed())
+			}
 			m.mu.Unlock()
 			close(a.done)
 			return a.err

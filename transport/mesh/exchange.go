@@ -32,6 +32,7 @@ func (m *Mesh) learn(p *peer, payload []byte) error {
 		for _, c := range claims {
 			switch {
 			case c.id == m.self.instance:
+			case c.linked && p.agrees && m.peers[c.id] != nil: // its digest has said so
 			case !c.linked:
 				m.rumours.withdraw(p.hello.instance, c.id)
 			case !m.rumours.claim(in, c.id, c.addrs, crowd, now):

@@ -122,6 +122,15 @@ func (r *rumours) withdraw(from, id instanceID) {
 	}
 }
 
+// retract forgets what an informer has claimed, as if it had taken it back.
+func (r *rumours) retract(from instanceID) {
+	if in := r.informers[from]; in != nil {
+		for id := range in.of {
+			r.unclaim(in, id)
+		}
+	}
+}
+
 // silence forgets all that an informer has claimed: its link is gone. What
 // others say of it matters again.
 func (r *rumours) silence(from instanceID) {

@@ -83,6 +83,7 @@ type Mesh struct {
 	aliases  map[string]map[instanceID]bool // by the address that was dialled
 	departed map[string]bool                // by address
 	dialling map[string]*attempt            // by address
+	errand   errand
 	notify   map[chan struct{}]struct{}
 
 	leftovers  map[instanceID]*inbox // of peers that are gone, while messages wait in them
@@ -136,7 +137,7 @@ func listenOn(network network, cfg Config) (*Mesh, error) {
 		peers: map[instanceID]*peer{}, links: map[linkID]*link{}, byAddr: map[string]*peer{},
 		aliases: map[string]map[instanceID]bool{}, departed: map[string]bool{},
 		dialling: map[string]*attempt{}, notify: map[chan struct{}]struct{}{},
-		leftovers: map[instanceID]*inbox{}, services: map[string]*serviceListener{}, streams: map[*stream]struct{}{},
+		leftovers: map[instanceID]*inbox{}, errand: errand{since: -1}, services: map[string]*serviceListener{}, streams: map[*stream]struct{}{},
 		tombstones: tombstones{}, hasNews: make(chan struct{}, 1), hasRumours: make(chan struct{}, 1),
 		told: map[instanceID]Peer{}, meta: cfg.Meta, accord: accord{heartbeat: cfg.Heartbeat, grace: cfg.DivergedAfter},
 	}

@@ -52,15 +52,12 @@ func (m *Mesh) hello() []byte {
 // since the handshake, or was told on a link that is gone and may be lost. The
 // caller holds mu.
 func (m *Mesh) tellOfSelf(p *peer, l *link) {
-	p.ledger = ledger{digest: p.digest, tells: p.tells, moved: p.moved, lastTold: m.elapsed()}
+	p.ledger = ledger{digest: p.digest, tells: p.tells, moved: p.moved}
 	switch {
 	case !p.compares():
 		m.tellLinks(p)
-	case p.up:
+	case p.up: // otherwise it is news for all that this peer is up
 		p.tellDigest(m.accord.own)
-	case len(m.peers) == 1: // it is the first, and shall say who the others are
-		p.tellDigest(m.self.instance.with(p.hello.instance))
-	default: // it is news for all that this peer is up
 	}
 	if m.metaSet && p.takesMeta() {
 		l.out.order(frameMeta, appendMeta(nil, m.meta))

@@ -6,9 +6,10 @@ import (
 
 // News: what a node tells its peers of whom it is linked with. When that changes,
 // each is told a digest of it; the instances themselves only if the digests say
-// that the two aren't linked with the same, and if it doesn't look as if that
-// were soon over. So nodes that find each other by themselves tell each other of
-// nobody, however many they are.
+// that the two aren't linked with the same. And while a node is about to link with
+// those that its user wants, it asks for no names by its digest, and gives none. So
+// nodes that all want each other tell each other of nobody, however many they are,
+// and those who know one seed are told of all at once.
 
 const (
 	// News are told soon after a time of quiet, and then in rounds that are
@@ -18,9 +19,9 @@ const (
 	newsPauseMin = 20 * time.Millisecond
 	newsPauseMax = time.Second
 
-	// newsPatience is for how long at most it may look as if a peer were about to
-	// find all others by itself.
-	newsPatience = 10 * time.Second
+	// newsBusy is for how long at most a node takes itself for about to link with
+	// all whom its user wants.
+	newsBusy = 10 * time.Second
 )
 
 // A ledger is what a peer is taken to know of this node's links, and what this
@@ -32,32 +33,67 @@ type ledger struct {
 
 	sent     digest // this node's, when it was last told
 	isSent   bool
-	upTo     uint64        // who came up until then: was told, or the digests agreed
-	agreed   bool          // they have, on this link
-	lastTold time.Duration // when the link began, or the peer was last told of somebody
-	toldBoth [2]digest     // this node's and the peer's, when all was told
+	agrees   bool      // the digests were the same when last compared
+	upTo     uint64    // who came up until then: was told, or the digests agreed
+	toldBoth [2]digest // this node's and the peer's, when all was told
 }
 
-// agrees notes that both are linked with the same.
-func (l *ledger) agrees(ups uint64) { l.agreed, l.upTo = true, ups }
+// An errand is what callers of Connect wait for.
+type errand struct {
+	dials int           // under way
+	went  time.Duration // when the first of them began, or the last ended well
+	since time.Duration // when it last became busy; negative if it isn't
+}
 
-// lacks reports whether the peer is to be told in this round who came up since
-// upTo, and whether another round is to follow. One that has agreed lacks whoever
-// is new. Another may be linking with others just now, which its digest shows at
-// least once in newsPauseMax.
-func (l *ledger) lacks(own digest, ups uint64, now time.Duration) (tell, again bool) {
-	switch {
-	case !l.tells: // once it isn't busy, it does
-		return false, false
-	case l.digest == own:
-		l.agrees(ups)
-		return false, false
-	case l.upTo == ups:
-		return false, false
-	default:
-		tell = l.agreed || now-l.moved > newsPauseMax || now-l.lastTold > newsPatience
-		return tell, !tell
+func (e *errand) begin(now time.Duration) {
+	if e.dials++; e.dials == 1 {
+		e.went = now
 	}
+}
+
+func (e *errand) end(well bool, now time.Duration) {
+	if e.dials--; well {
+		e.went = now
+	}
+}
+
+// busy reports whether it goes on, and looks as if that were soon over.
+func (e *errand) busy(now time.Duration) bool {
+	switch {
+	case e.dials == 0 || now-e.went >= newsPauseMax:
+		e.since = -1
+		return false
+	case e.since < 0:
+		e.since = now
+	}
+	return now-e.since < newsBusy
+}
+
+// busy reports whether links are being made that the user wants. The caller holds
+// mu.
+func (m *Mesh) busy() bool { return m.errand.busy(m.elapsed()) }
+
+// agree compares digests. To agree is to be linked with the same, so there is
+// nothing to tell, and what the peer has named needn't be kept. The caller holds
+// mu.
+func (m *Mesh) agree(p *peer) bool {
+	before := p.agrees
+	if p.agrees = p.tells && p.digest == m.accord.own; p.agrees {
+		p.upTo = m.ups
+	}
+	if p.agrees && !before {
+		m.rumours.retract(p.hello.instance)
+	}
+	return p.agrees
+}
+
+// lacks reports whether a peer is to be told who came up since upTo. The caller
+// holds mu.
+func (m *Mesh) lacks(p *peer) bool {
+	if !p.compares() {
+		return true // it can't show what it lacks
+	}
+	return !m.agree(p) && p.tells && p.upTo < m.ups // one that hasn't told its digest is busy
 }
 
 // announce has the peers told of one that came or went. The caller holds mu.
@@ -128,6 +164,7 @@ func (m *Mesh) collectNews(pause time.Duration) bool {
 type news struct {
 	gone   [][]byte
 	digest digest
+	busy   bool   // so that only who has had a digest is told the latest
 	meta   []byte // nil if they haven't changed
 }
 
@@ -136,7 +173,7 @@ type news struct {
 func (m *Mesh) tellRound() (again bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := news{gone: encodeClaims(m.gone), digest: m.accord.own}
+	n := news{gone: encodeClaims(m.gone), digest: m.accord.own, busy: m.busy()}
 	if m.metaDue {
 		n.meta = appendMeta(nil, m.meta)
 	}
@@ -145,12 +182,9 @@ func (m *Mesh) tellRound() (again bool) {
 		if p.active == nil {
 			continue // a link that begins tells
 		}
-		tell, more := true, false // one who doesn't know of digests can't show what it lacks
-		if p.compares() {
-			tell, more = p.lacks(n.digest, m.ups, m.elapsed())
-		}
-		again = again || more
-		if !p.hear(n) || tell && !m.tellLinks(p) {
+		lacks := m.lacks(p)
+		again = again || n.busy && (lacks || p.compares() && !p.isSent)
+		if lacks && !n.busy && !m.tellLinks(p) || !p.hear(n) {
 			m.dropDeaf(p)
 		}
 	}
@@ -169,7 +203,9 @@ func (p *peer) hear(n news) bool {
 			ok = ok && p.active.out.order(framePeers, claims)
 		}
 	}
-	ok = ok && p.tellDigest(n.digest)
+	if p.isSent || !n.busy {
+		ok = ok && p.tellDigest(n.digest)
+	}
 	if n.meta != nil && p.takesMeta() {
 		ok = ok && p.active.out.order(frameMeta, n.meta)
 	}
@@ -196,7 +232,7 @@ func (m *Mesh) tellLinks(p *peer) bool {
 			}
 		}
 	}
-	p.upTo, p.lastTold = m.ups, m.elapsed()
+	p.upTo = m.ups
 	ok := true
 	for _, frame := range encodeClaims(all) {
 		ok = ok && p.active.out.order(framePeers, frame)
@@ -208,18 +244,16 @@ func (m *Mesh) tellLinks(p *peer) bool {
 func (m *Mesh) digestReceived(p *peer, d digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d == m.accord.own {
-		p.agrees(m.ups)
-	}
-	if p.tells && p.digest == d {
+	first := !p.tells
+	if !first && p.digest == d {
 		return
 	}
 	now := m.elapsed()
 	p.digest, p.tells, p.moved = d, true, now
 	m.accord.moves(now)
 	switch {
-	case d == m.accord.own || p.active == nil:
-	case p.upTo == 0 && d == m.self.instance.with(p.hello.instance): // a newcomer, who knows nobody else
+	case p.active == nil || !m.lacks(p):
+	case first && !m.busy(): // a newcomer waits for it
 		if !m.tellLinks(p) {
 			m.dropDeaf(p)
 		}

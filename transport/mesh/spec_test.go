@@ -174,7 +174,7 @@ func TestSpecTimes(t *testing.T) {
 		"HandshakeTimeout": defaultHandshakeTimeout, "Heartbeat": defaultHeartbeat, "DownAfter": defaultDownAfter, "ForgetAfter": defaultForgetAfter, "DivergedAfter": defaultDivergedAfter,
 		"conflict": conflictPing, "prove": proveWithin, "ask": askAgain, "part": partTimeout, "vanish": vanishAfter,
 		"wait min": waitTicksMin * waitTick, "wait max": waitTicksMax * waitTick,
-		"news min": newsPauseMin, "news max": newsPauseMax,
+		"news min": newsPauseMin, "news max": newsPauseMax, "news busy": newsBusy,
 		"spread": spreadPerPeer, "spread max": spreadMax, "spread turn": spreadTurn,
 		"lost min": lostPauseMin, "lost max": lostPauseMax, "owner": ownerTime, "tombstone": tombstoneTime,
 	} {
