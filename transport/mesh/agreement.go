@@ -19,8 +19,9 @@ import (
 const maxApart = 64
 
 // A digest is the exclusive or of a set of instances. These are random, so that
-// two sets have the same by chance in one of 2^128 cases, and whoever makes up an
-// instance adds the same to everybody's.
+// two sets have the same by chance in one of 2^128 cases. A member can bring it
+// about, by instances that it makes up and links with whom it likes: then some seem
+// to agree, and name nobody to each other.
 type digest [16]byte
 
 // toggle puts an instance into the set, or takes it out.
@@ -35,7 +36,6 @@ func (d *digest) toggle(id instanceID) {
 type accord struct {
 	heartbeat, grace time.Duration
 	own              digest
-	changed          time.Duration // when own has last
 
 	moved   time.Duration // when a digest has last changed, or differed
 	agreed  bool          // none has for a heartbeat
@@ -54,7 +54,6 @@ type gaps map[[2]instanceID]transport.Pair
 // toggle notes that an instance is linked here, or isn't any more.
 func (a *accord) toggle(id instanceID, now time.Duration) {
 	a.own.toggle(id)
-	a.changed = now
 	a.moves(now)
 }
 
@@ -195,8 +194,8 @@ func (m *Mesh) gaps() gaps {
 		if len(found) >= maxApart {
 			break
 		}
-		if m.cfg.NoPeerExchange || !p.exchanges() || p.tells && p.digest == m.accord.own || m.rumours.claims(id) >= len(names)-1 {
-			continue // to be linked with the same is to claim the same
+		if m.cfg.NoPeerExchange || !p.exchanges() || p.compares() && !p.names || m.rumours.claims(id) >= len(names)-1 {
+			continue // whom it hasn't named, it may be linked with all the same
 		}
 		for _, other := range all {
 			if other != id && !m.rumours.claimed(id, other) {

@@ -20,13 +20,14 @@ func (p *peer) exchanges() bool { return p.hello.features&featurePeers != 0 }
 // learn takes what a peer tells. It is called by the reader of a link.
 func (m *Mesh) learn(p *peer, payload []byte) error {
 	claims, err := decodeClaims(payload)
-	if err != nil || len(claims) == 0 || m.cfg.NoPeerExchange {
+	if err != nil || m.cfg.NoPeerExchange {
 		return err
 	}
 	now := time.Now()
 	excess := 0
 	m.mu.Lock()
 	if m.peers[p.hello.instance] == p {
+		p.names = p.names || len(claims) == 0   // an empty frame comes after all
 		crowd := max(len(m.peers), len(claims)) // how many may all do the same now
 		in := m.rumours.informer(p.hello.instance, p.place(), now)
 		for _, c := range claims {

@@ -138,6 +138,7 @@ func TestALiarIsBounded(t *testing.T) {
 		})
 		liar := net.listen(t, 1, nil)
 		connect(t, liar, m)
+		time.Sleep(2 * newsPauseMax) // they agree, and what is said from now on counts
 		began := time.Now()
 		lie(liar, 10_000)
 		const during = 20 * time.Second

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type fakeNet struct {
 	healed    signal.Signal
 	perSecond int // bytes that a line takes, each way; zero for all at once
+	written   atomic.Int64
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]*fakeListener
@@ -219,6 +221,7 @@ func (c *fakeConn) Write(b []byte) (int, error) {
 	if err := c.net.waitForPath(c.done, c.local.Addr(), c.remote.Addr()); err != nil {
 		return 0, err
 	}
+	c.net.written.Add(int64(len(b)))
 	if c.net.perSecond > 0 {
 		time.Sleep(time.Duration(len(b)) * time.Second / time.Duration(c.net.perSecond))
 	}

@@ -93,6 +93,7 @@ type Mesh struct {
 	rumours    *rumours
 	ups        uint64        // how many peers have come up
 	gone       []claim       // to tell the peers
+	parted     []claim       // the latest of those who have gone, and aren't back
 	hasNews    chan struct{} // holds a token while there are news
 	hasRumours chan struct{} // holds a token when rumours have changed
 

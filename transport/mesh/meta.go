@@ -52,7 +52,10 @@ func (m *Mesh) hello() []byte {
 // since the handshake, or was told on a link that is gone and may be lost. The
 // caller holds mu.
 func (m *Mesh) tellOfSelf(p *peer, l *link) {
-	p.ledger = ledger{digest: p.digest, tells: p.tells, moved: p.moved}
+	p.ledger = ledger{digest: p.digest, tells: p.tells, differs: m.elapsed()}
+	if p.up && p.exchanges() {
+		p.orderAll(encodeClaims(m.parted))
+	}
 	switch {
 	case !p.compares():
 		m.tellLinks(p)

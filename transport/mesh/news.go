@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 )
 
@@ -22,20 +23,25 @@ const (
 	// newsBusy is for how long at most a node takes itself for about to link with
 	// all whom its user wants.
 	newsBusy = 10 * time.Second
+
+	// maxParted is of how many who have gone a peer is told when its link is
+	// replaced: of the latest, what said so may have been lost.
+	maxParted = 256
 )
 
 // A ledger is what a peer is taken to know of this node's links, and what this
 // node knows of the peer's.
 type ledger struct {
-	digest digest        // the peer's latest
-	tells  bool          // one has come
-	moved  time.Duration // when it last changed
+	digest  digest        // the peer's latest
+	tells   bool          // one has come
+	agrees  bool          // it was this node's when last compared
+	differs time.Duration // since when it isn't
+	names   bool          // it has named all with whom it is linked, since they last agreed
 
-	sent     digest // this node's, when it was last told
-	isSent   bool
-	agrees   bool      // the digests were the same when last compared
-	upTo     uint64    // who came up until then: was told, or the digests agreed
-	toldBoth [2]digest // this node's and the peer's, when all was told
+	sent   digest // this node's, when it was last told
+	isSent bool
+	upTo   uint64 // who came up until then: was named, or the digests agreed
+	named  bool   // so were all, since they last agreed
 }
 
 // An errand is what callers of Connect wait for.
@@ -78,11 +84,15 @@ func (m *Mesh) busy() bool { return m.errand.busy(m.elapsed()) }
 // mu.
 func (m *Mesh) agree(p *peer) bool {
 	before := p.agrees
-	if p.agrees = p.tells && p.digest == m.accord.own; p.agrees {
-		p.upTo = m.ups
-	}
-	if p.agrees && !before {
-		m.rumours.retract(p.hello.instance)
+	p.agrees = p.tells && p.digest == m.accord.own
+	switch {
+	case p.agrees:
+		p.upTo, p.named, p.names = m.ups, false, false
+		if !before {
+			m.rumours.retract(p.hello.instance)
+		}
+	case before:
+		p.differs = m.elapsed()
 	}
 	return p.agrees
 }
@@ -103,10 +113,19 @@ func (m *Mesh) announce(p *peer, linked bool) {
 	case linked:
 		m.ups++
 		p.nth = m.ups
+		m.gone = p.without(m.gone) // it is back before it was missed
+		m.parted = p.without(m.parted)
 	case !m.cfg.NoPeerExchange:
 		m.gone = append(m.gone, p.claim(false))
+		m.parted = append(m.parted, p.claim(false))
+		m.parted = m.parted[max(0, len(m.parted)-maxParted):]
 	}
 	wake(m.hasNews)
+}
+
+// without leaves a peer out of claims.
+func (p *peer) without(claims []claim) []claim {
+	return slices.DeleteFunc(claims, func(c claim) bool { return c.id == p.hello.instance })
 }
 
 // tellNews runs until the mesh is closed.
@@ -197,12 +216,7 @@ func (m *Mesh) dropDeaf(p *peer) { m.drop(p, ReasonSilent, CodeSilent, "you read
 // hear tells a peer what it understands. It reports false if the peer can't be
 // reading.
 func (p *peer) hear(n news) bool {
-	ok := true
-	if p.exchanges() {
-		for _, claims := range n.gone {
-			ok = ok && p.active.out.order(framePeers, claims)
-		}
-	}
+	ok := !p.exchanges() || p.orderAll(n.gone)
 	if p.isSent || !n.busy {
 		ok = ok && p.tellDigest(n.digest)
 	}
@@ -224,20 +238,32 @@ func (p *peer) tellDigest(own digest) bool {
 // tellLinks tells a peer of those who have come up since it was last told. It
 // reports false if the peer can't be reading. The caller holds mu.
 func (m *Mesh) tellLinks(p *peer) bool {
-	var all []claim
-	if p.exchanges() && !m.cfg.NoPeerExchange {
-		for _, other := range m.peers {
-			if other != p && other.up && other.nth > p.upTo {
-				all = append(all, other.claim(true))
-			}
+	if !p.exchanges() || m.cfg.NoPeerExchange {
+		p.upTo = m.ups
+		return true
+	}
+	var others []claim
+	for _, other := range m.peers {
+		if other != p && other.up && other.nth > p.upTo {
+			others = append(others, other.claim(true))
 		}
 	}
-	p.upTo = m.ups
-	ok := true
-	for _, frame := range encodeClaims(all) {
-		ok = ok && p.active.out.order(framePeers, frame)
+	all, whole := encodeClaims(others), p.upTo == 0 && p.compares()
+	if whole {
+		all = append(all, nil) // which says that these are all
 	}
-	return ok
+	p.upTo, p.named = m.ups, p.named || whole
+	return p.orderAll(all)
+}
+
+// orderAll queues peers frames. It reports false if the peer can't be reading.
+func (p *peer) orderAll(frames [][]byte) bool {
+	for _, frame := range frames {
+		if !p.active.out.order(framePeers, frame) {
+			return false
+		}
+	}
+	return true
 }
 
 // digestReceived takes a peer's digest. It is called by the reader of a link.
@@ -249,7 +275,9 @@ func (m *Mesh) digestReceived(p *peer, d digest) {
 		return
 	}
 	now := m.elapsed()
-	p.digest, p.tells, p.moved = d, true, now
+	if p.digest, p.tells = d, true; first {
+		p.differs = now
+	}
 	m.accord.moves(now)
 	switch {
 	case p.active == nil || !m.lacks(p):
@@ -262,18 +290,15 @@ func (m *Mesh) digestReceived(p *peer, d digest) {
 	}
 }
 
-// remind tells all that there is to a peer that isn't linked with the same, if
-// nothing has changed about that for a heartbeat: one of the two has lost somebody,
-// or can't reach somebody. The caller holds mu.
+// remind names all to a peer that hasn't been linked with the same for a
+// heartbeat, since they last agreed and so told each other of nobody: one of the
+// two has lost somebody, or can't reach somebody. The caller holds mu.
 func (m *Mesh) remind(now time.Duration) {
-	own := m.accord.own
 	for _, p := range m.peers {
-		both := [2]digest{own, p.digest}
-		if p.active == nil || !p.tells || p.digest == own || p.toldBoth == both || now-max(p.moved, m.accord.changed) < m.cfg.Heartbeat {
+		if p.active == nil || !p.tells || p.named || m.agree(p) || now-p.differs < m.cfg.Heartbeat {
 			continue
 		}
-		p.toldBoth, p.upTo = both, 0
-		if !m.tellLinks(p) {
+		if p.upTo = 0; !m.tellLinks(p) {
 			m.dropDeaf(p)
 		}
 	}

@@ -2,6 +2,9 @@ package mesh
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -122,5 +125,149 @@ func TestABusySeedTellsAllTheSame(t *testing.T) {
 		}
 		cancel()
 		dials.Wait()
+	})
+}
+
+// TestSeedsFormSoon: nodes that know one to three others, and start within a tenth of
+// a second, are a full mesh within a second.
+func TestSeedsFormSoon(t *testing.T) {
+	for _, seeds := range []int{1, 2, 3} {
+		t.Run(fmt.Sprint("seeds ", seeds), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 40
+				net := newFakeNet()
+				meshes := net.listenAll(t, n, insecurely)
+				for i, m := range meshes {
+					go func() {
+						time.Sleep(time.Duration(i) * 100 * time.Millisecond / n)
+						for _, seed := range meshes[:seeds] {
+							if seed != m {
+								go func() { _ = m.Connect(t.Context(), seed.Self()) }()
+							}
+						}
+					}()
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				wantFull(t, "after a second", meshes)
+			})
+		})
+	}
+}
+
+// TestApartIsTrueWhileNodesComeAndGo: a node joins and one leaves every three
+// seconds, for minutes. Who is named as apart is.
+func TestApartIsTrueWhileNodesComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newFakeNet()
+		meshes := net.listenAll(t, 8, insecurely)
+		for _, m := range meshes {
+			for _, other := range meshes {
+				if other != m {
+					go func() { _ = m.Connect(t.Context(), other.Self()) }()
+				}
+			}
+		}
+		time.Sleep(time.Minute)
+		events := meshes[4].Events(t.Context())
+		net.split(meshes[:1], meshes[1:2])
+		defer net.heal()
+		stay := selves(meshes)
+		var last *Mesh
+		for i := range 50 {
+			joins := net.listen(t, 100+i, insecurely)
+			connect(t, joins, meshes[2])
+			if last != nil {
+				if err := last.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			last = joins
+			time.Sleep(3 * time.Second)
+		}
+		named := false
+		for _, e := range agreements(events) {
+			d, ok := e.(Diverged)
+			if !ok {
+				continue
+			}
+			for _, pair := range d.Apart {
+				switch {
+				case pair == pairOf(meshes[0], meshes[1]):
+					named = true
+				case slices.Contains(stay, pair[0]) && slices.Contains(stay, pair[1]):
+					t.Errorf("named as apart, and linked all the time: %s", pair)
+				}
+			}
+		}
+		if !named {
+			t.Error("the two who are apart aren't named")
+		}
+	})
+}
+
+// TestApartMakesNoWords: while some are apart, and so don't agree with the rest, who
+// comes and goes is told in as few words as ever.
+func TestApartMakesNoWords(t *testing.T) {
+	words := map[int]int64{}
+	for _, apart := range []int{0, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			net := newFakeNet()
+			meshes := net.formed(t, 30, insecurely)
+			net.split(meshes[:apart], meshes[apart:2*apart])
+			defer net.heal()
+			time.Sleep(5 * time.Minute)
+			before := net.written.Load()
+			for i := range 3 {
+				m := net.listen(t, 100+i, insecurely)
+				connect(t, m, meshes[29])
+				time.Sleep(30 * time.Second)
+				if err := m.Close(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(30 * time.Second)
+			}
+			words[apart] = net.written.Load() - before
+		})
+	}
+	if words[5] > 3*words[0]/2 {
+		t.Errorf("%d bytes with five pairs apart, %d with none", words[5], words[0])
+	}
+}
+
+// TestWhoIsGoneIsToldOnTheNextLink: if there was none when that was news. One who is
+// back is no news.
+func TestWhoIsGoneIsToldOnTheNextLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newFakeNet()
+		meshes := net.formed(t, 3, insecurely)
+		a, b, c := meshes[0], meshes[1], meshes[2]
+		b.mu.Lock()
+		b.rumours.claim(b.rumours.informer(a.self.instance, netip.Prefix{}, time.Now()), c.self.instance, c.self.addrs, 3, time.Now())
+		b.mu.Unlock()
+		a.mu.Lock()
+		a.peers[b.self.instance].active = nil
+		a.mu.Unlock()
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * newsPauseMax)
+		if err := a.dial(t.Context(), target{addr: b.Self().Addr()}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * newsPauseMax)
+		b.mu.Lock()
+		if b.rumours.claimed(a.self.instance, c.self.instance) {
+			t.Error("it still counts as linked with one who has gone")
+		}
+		b.mu.Unlock()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		p := a.peers[b.self.instance]
+		a.announce(p, false)
+		a.announce(p, true)
+		if len(a.gone) > 0 || len(a.parted) != 1 {
+			t.Errorf("of one who is back, %d are told; %d are known to have gone, want the other", len(a.gone), len(a.parted))
+		}
 	})
 }
