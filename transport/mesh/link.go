@@ -33,7 +33,7 @@ type link struct {
 
 	heard   atomic.Int64  // when bytes last came, in nanoseconds since the mesh began
 	asked   atomic.Int64  // when a ping was last sent
-	writing atomic.Int64  // since when a write takes; 0 if none does
+	written atomic.Int64  // when the last write began
 	rtt     atomic.Int64  // of the handshake, then of the latest ping, in nanoseconds
 	pongs   signal.Signal // rung at every pong
 	deaf    atomic.Bool   // its peer went down, and hasn't left: nothing is delivered any more
@@ -48,7 +48,7 @@ type link struct {
 	follows  *link  // whose messages its reader waits for
 	sentLast bool
 	gotLast  bool
-	spared   bool // by the kernel, while it takes nothing
+	grace    grace
 
 	key        []byte    // of the secret that the other side has proved last
 	unproved   time.Time // since when that secret is gone; zero if it isn't
@@ -90,8 +90,7 @@ func (m *Mesh) abandon(l *link) {
 // write is called by the outbox's goroutine. If it fails, the reader ends the
 // link, once it has read what the peer had to say.
 func (l *link) write(b []byte) {
-	l.writing.Store(int64(l.m.elapsed()))
-	defer l.writing.Store(0)
+	l.written.Store(int64(l.m.elapsed()))
 	_, err := l.conn.Write(b)
 	if p := l.pusher(); p != nil && err == nil {
 		err = p.flush()
@@ -103,6 +102,7 @@ func (l *link) write(b []byte) {
 
 // try is called by whoever sends on an idle link.
 func (l *link) try(b []byte) (all bool) {
+	l.written.Store(int64(l.m.elapsed()))
 	left, err := l.pusher().hurry(func() error { _, err := l.conn.Write(b); return err })
 	if err != nil {
 		l.broken()

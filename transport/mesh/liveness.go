@@ -43,6 +43,7 @@ func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lookAround(now)
+	m.lookAfterStreams()
 	for _, p := range m.peers {
 		// A proof may have come while this node was stalled, and wait to be read.
 		if !stalled && slices.ContainsFunc(p.links, func(l *link) bool { return m.unproven(l) }) {
@@ -54,7 +55,7 @@ func (m *Mesh) checkLinks(now time.Duration, stalled bool) {
 				l.heard.Store(int64(now))
 				l.asked.Store(0)
 			}
-			l.spare(now)
+			l.lookAfter()
 			heard := time.Duration(l.heard.Load())
 			switch judge(now-heard, time.Duration(l.asked.Load()) > heard, m.cfg.Heartbeat, m.cfg.DownAfter) {
 			case verdictPing:

@@ -248,6 +248,8 @@ type stream struct {
 	m    *Mesh
 	to   *hello
 	down bool // cut, and not closed by the user since; the mesh's mu guards it
+
+	grace grace
 }
 
 // Read reads from the other end, as [net.Conn] says. A stream that was cut fails

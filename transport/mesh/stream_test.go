@@ -545,3 +545,22 @@ func TestNobodyOpensForAnother(t *testing.T) {
 		}
 	}
 }
+
+// TestAStreamsReaderTakesItsTime: it reads nothing for longer than the kernel waits
+// for a host that has vanished, and then all.
+func TestAStreamsReaderTakesItsTime(t *testing.T) {
+	t.Parallel()
+	a, b, l := streams(t, nil)
+	from, to := pair(t, a, b, l)
+	const total = 32 << 20
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := from.Write(make([]byte, total))
+		wrote <- errors.Join(err, from.Close())
+	}()
+	time.Sleep(vanishAfter + 3*time.Second)
+	n, err := io.Copy(io.Discard, to)
+	if err := errors.Join(err, <-wrote); err != nil || n != total {
+		t.Errorf("%d bytes of %d: %v", n, total, err)
+	}
+}

@@ -36,26 +36,37 @@ func tuneLink(conn net.Conn) {
 	}
 }
 
-// stuckAfter is how long a write may take before it is looked into.
-const stuckAfter = time.Second
+// A grace is whether the kernel is kept from giving up a peer whose host answers,
+// though nothing is read there: TCP_USER_TIMEOUT counts that, too. On a link it is
+// the mesh's own part to judge that, by DownAfter, and on a stream the user's. The
+// mesh's mu guards it.
+type grace bool
 
-// spare keeps the kernel from giving up a peer whose host answers, but which reads
-// nothing: TCP_USER_TIMEOUT counts that, too, and to judge it is the mesh's own
-// part, by DownAfter. The caller holds mu.
-func (l *link) spare(now time.Duration) {
-	c, ok := rawConn(l.conn).(*net.TCPConn)
-	if !ok {
+// look decides anew.
+func (g *grace) look(conn net.Conn) {
+	c, ok := rawConn(conn).(*net.TCPConn)
+	if !ok || grace(answers(c)) == *g {
 		return
 	}
-	began := time.Duration(l.writing.Load())
-	spared := began > 0 && now-began > stuckAfter && takesNothing(c)
-	if spared == l.spared {
-		return
-	}
-	if l.spared = spared; spared {
+	if *g = !*g; *g {
 		setUserTimeout(c, 0)
 	} else {
 		setUserTimeout(c, vanishAfter)
+	}
+}
+
+// lookAfterStreams gives grace to the streams that need it. The caller holds mu.
+func (m *Mesh) lookAfterStreams() {
+	for s := range m.streams {
+		s.grace.look(s.Conn)
+	}
+}
+
+// lookAfter gives grace to a link that needs it: one on which something was
+// written, and nothing has come since.
+func (l *link) lookAfter() {
+	if l.written.Load() > l.heard.Load() {
+		l.grace.look(l.conn)
 	}
 }
 

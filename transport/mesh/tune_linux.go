@@ -32,10 +32,9 @@ func setTCPOption(c *net.TCPConn, option, value int) {
 	})
 }
 
-// takesNothing reports whether the other host answers, and its process reads
-// nothing: all that was sent is acknowledged, there is room for no more, and that
-// goes on for a while.
-func takesNothing(c *net.TCPConn) bool {
+// answers reports whether the other host does, whatever its process does: it has
+// acknowledged all that was sent, or something of late.
+func answers(c *net.TCPConn) bool {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return false
@@ -46,5 +45,7 @@ func takesNothing(c *net.TCPConn) bool {
 	}); controlErr != nil || err != nil {
 		return false
 	}
-	return info.Unacked == 0 && info.Probes < 2 // one may be on its way
+	const probes = 2 // to see whether there is room again; one may be on its way
+	return info.Unacked == 0 && info.Probes < probes ||
+		time.Duration(info.Last_ack_recv)*time.Millisecond < vanishAfter/2
 }

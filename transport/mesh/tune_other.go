@@ -13,5 +13,5 @@ func setUserTimeout(*net.TCPConn, time.Duration) {}
 // setUnsent does nothing: few systems besides Linux have TCP_NOTSENT_LOWAT.
 func setUnsent(*net.TCPConn, int) {}
 
-// takesNothing is asked only where setUserTimeout does something.
-func takesNothing(*net.TCPConn) bool { return false }
+// answers is asked only where setUserTimeout does something.
+func answers(*net.TCPConn) bool { return false }
