@@ -138,7 +138,7 @@ func TestAGoneHandlerLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, b, "no queue is left", func() bool {
+	eventually(t, "no queue is left", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, p := range b.peers {
