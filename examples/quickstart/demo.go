@@ -161,26 +161,6 @@ func (d *demo) again(ctx context.Context, i int) error {
 	return nil
 }
 
-// stayUp returns when ctx is done. What is killed meanwhile is started again.
-func (d *demo) stayUp(ctx context.Context) error {
-	if !d.screen.live {
-		for _, p := range d.nodes {
-			d.screen.log(arrow, "%-7s  %s  pid %d", p.name, p.node, p.pid())
-		}
-	}
-	d.screen.log(arrow, "running until Ctrl-C; kill any of the processes and see")
-	for {
-		err := d.watch(ctx, 0, nil)
-		for ended := (*endedError)(nil); errors.As(err, &ended); {
-			d.screen.log(cross, "%s", ended)
-			err = d.again(ctx, slices.Index(d.nodes, ended.by))
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
 // leave shuts the nodes down one after the other.
 func (d *demo) leave(ctx context.Context) error {
 	for _, p := range d.nodes {

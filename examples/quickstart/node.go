@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -50,6 +51,7 @@ func (r *reporter) say(what report) {
 
 // nodeMain returns the exit code of a node.
 func nodeMain() int {
+	signal.Ignore(syscall.SIGPIPE)              // it leaves as ever when nobody listens any more
 	signal.Ignore(os.Interrupt, syscall.SIGHUP) // a terminal sends them to all; the node leaves when its input ends
 	out := &reporter{out: json.NewEncoder(os.Stdout)}
 	if err := runNode(out); err != nil {
@@ -90,5 +92,18 @@ func runNode(out *reporter) error {
 	if err := sup.Wait(); err != nil {
 		return fmt.Errorf("stopping: %w", err)
 	}
+	removeEmpty(os.Getenv(registryEnv))
 	return nil
+}
+
+// removeEmpty removes the folder and those in it, if all are empty. So the last node
+// to leave does, if the program that made it was killed.
+func removeEmpty(folder string) {
+	inside, _ := os.ReadDir(folder) // it may be gone already
+	for _, e := range inside {
+		if e.IsDir() {
+			_ = os.Remove(filepath.Join(folder, e.Name())) // unless a node has its file there
+		}
+	}
+	_ = os.Remove(folder)
 }

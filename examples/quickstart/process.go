@@ -30,6 +30,10 @@ type process struct {
 	messages int
 	ended    bool
 	err      error // how it ended
+
+	// While it is left running.
+	stray     time.Time // since when no other node is linked with it; zero if one is
+	strayTold bool
 }
 
 // A state is what this program has done to a process.
