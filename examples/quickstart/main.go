@@ -45,6 +45,11 @@ func run(args []string) int {
 	case err != nil:
 		return 2
 	}
+	if isClosed(os.Stdout) {
+		fmt.Fprintln(os.Stderr, "quickstart: standard output is closed, so there is nowhere to show anything; "+
+			"to see nothing, add > "+os.DevNull)
+		return 1
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)         // a second Ctrl-C doesn't wait for anything

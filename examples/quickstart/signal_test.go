@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,6 +61,51 @@ func TestNobodyReads(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q; want 1, with a broken pipe", code, &errs)
 	}
 	isEmpty(t, temp)
+}
+
+// TestWhereNothingIsSeen: a closed standard output is a mistake, and the null device
+// what somebody wants.
+func TestWhereNothingIsSeen(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	tests := []struct {
+		name string
+		out  *os.File // nil: closed
+		code int
+		errs string
+	}{
+		{"closed", nil, 1, "quickstart: standard output is closed"},
+		{"the null device", null, 0, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			errs, err := os.Create(filepath.Join(t.TempDir(), "errors"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer errs.Close()
+			cmd, temp := program(t, "-nodes 2")
+			p, err := os.StartProcess(cmd.Path, cmd.Args, &os.ProcAttr{Env: cmd.Env, Files: []*os.File{null, tt.out, errs}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended, err := p.Wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			said, err := os.ReadFile(errs.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code := ended.ExitCode(); code != tt.code || !strings.HasPrefix(string(said), tt.errs) || tt.errs == "" && len(said) > 0 {
+				t.Errorf("exit code %d, stderr %q; want %d, %q", code, said, tt.code, tt.errs)
+			}
+			isEmpty(t, temp)
+		})
+	}
 }
 
 func TestWhatIsKilledWhileItStaysIsStartedAgain(t *testing.T) {
