@@ -157,6 +157,7 @@ func overFake(tb testing.TB, strategy cluster.Strategy, f *fake) cluster.Strateg
 // TestConformanceServer is for faults that are answers, over a network: how long
 // the machine takes for them is of no matter.
 func TestConformanceServer(t *testing.T) {
+	t.Parallel()
 	for name, c := range conformers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package gossip_test
 
 import (
 	"context"
+	"flag"
 	"net"
 	"sync"
 	"testing"
@@ -16,7 +17,14 @@ import (
 
 const testSecret = "a secret of these tests"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests that go side by side wait rather than work, so there are more of them
+// than processors.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // onLoopback is a strategy that nothing else on this machine or its network
 // hears: on loopback, by a free port and a group of the tests' own.
@@ -83,13 +91,28 @@ func (c *crowd) start(self cluster.Node) (stop func()) {
 	}
 }
 
-// TestConformance is over real sockets.
+// TestConformance is over real sockets. One way of sending has its checks one after the
+// other, in which goroutines of timers are looked for, too.
 func TestConformance(t *testing.T) {
-	harness := func(change func(*gossip.Strategy)) strategytest.Harness {
+	var mu sync.Mutex
+	taken := map[int]bool{} // ports, which another check may be about to bind
+	apart := func(tb testing.TB) gossip.Strategy {
+		tb.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		for {
+			if s := onLoopback(tb); !taken[s.Port] {
+				taken[s.Port] = true
+				return s
+			}
+		}
+	}
+	harness := func(parallel bool, change func(*gossip.Strategy)) strategytest.Harness {
 		return strategytest.Harness{
+			Parallel: parallel,
 			New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 				tb.Helper()
-				s := onLoopback(tb)
+				s := apart(tb)
 				change(&s)
 				c := newCrowd(tb, s, nodes...)
 				return strategytest.Source{Strategy: s, Set: c.set}
@@ -103,12 +126,12 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	t.Run("sealed", func(t *testing.T) {
-		strategytest.Test(t, harness(func(*gossip.Strategy) {}))
+		strategytest.Test(t, harness(false, func(*gossip.Strategy) {}))
 	})
 	t.Run("in the clear", func(t *testing.T) {
-		strategytest.Test(t, harness(func(s *gossip.Strategy) { s.Secrets, s.Insecure = nil, true }))
+		strategytest.Test(t, harness(true, func(s *gossip.Strategy) { s.Secrets, s.Insecure = nil, true }))
 	})
 	t.Run("broadcast", func(t *testing.T) {
-		strategytest.Test(t, harness(func(s *gossip.Strategy) { s.Groups, s.BroadcastOnly, s.IfAddr = nil, true, "0.0.0.0" }))
+		strategytest.Test(t, harness(true, func(s *gossip.Strategy) { s.Groups, s.BroadcastOnly, s.IfAddr = nil, true, "0.0.0.0" }))
 	})
 }

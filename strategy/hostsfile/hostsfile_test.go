@@ -26,7 +26,7 @@ import (
 // are processors.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
@@ -165,6 +165,7 @@ func (s fileStrategy) Run(ctx context.Context, r *cluster.Roster) error {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for name, interval := range map[string]time.Duration{
 		"notified": time.Hour,
 		"polled":   20 * time.Millisecond,
@@ -270,6 +271,7 @@ func TestFaultsAreNamed(t *testing.T) {
 		"written all day":   "still being written after 2s; replace it by a rename",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if runtime.GOOS == "windows" && (strings.HasPrefix(say, "no such") || strings.HasPrefix(say, "too many levels")) {
 				say = "hosts"
 			}

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"flag"
 	"net"
 	"os"
 	"sync"
@@ -24,7 +25,14 @@ import (
 	"github.com/libcluster-go/cluster/strategy/strategytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests wait rather than work, so that more of them go side by side than there
+// are processors.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // An apiserver is a fake clientset that can be made to fail.
 type apiserver struct {

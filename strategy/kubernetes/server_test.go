@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -226,10 +227,11 @@ func outages() map[string]http.HandlerFunc {
 	}
 }
 
-// TestConformanceHTTP is over real sockets, with the client that a pod has.
+// TestConformanceHTTP is over real sockets, with the client that a pod has. One fault
+// has its checks one after the other, in which goroutines of timers are looked for, too.
 func TestConformanceHTTP(t *testing.T) {
 	t.Parallel()
-	strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+	source := func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
 		tb.Helper()
 		k := newKubeAPI(tb, nodes...)
 		faults := map[string]strategytest.Fault{
@@ -244,8 +246,21 @@ func TestConformanceHTTP(t *testing.T) {
 				Mend:  func() { k.change(func() { k.broken = nil }) },
 			}
 		}
-		return strategytest.Source{Strategy: k.strategy(times{answer: 200 * time.Millisecond, pingAfter: time.Minute, pingTimeout: time.Minute}), Set: k.set, Faults: faults}
-	}})
+		return strategytest.Source{Strategy: k.strategy(times{answer: time.Second, pingAfter: time.Minute, pingTimeout: time.Minute}), Set: k.set, Faults: faults}
+	}
+	t.Run("all", func(t *testing.T) {
+		t.Parallel()
+		strategytest.Test(t, strategytest.Harness{Parallel: true, New: source})
+	})
+	t.Run("one", func(t *testing.T) {
+		t.Parallel()
+		strategytest.Test(t, strategytest.Harness{New: func(tb testing.TB, nodes ...cluster.Node) strategytest.Source {
+			tb.Helper()
+			src := source(tb, nodes...)
+			maps.DeleteFunc(src.Faults, func(name string, _ strategytest.Fault) bool { return name != "a hang" })
+			return src
+		}})
+	})
 }
 
 // TestFilesAreReadAgain has a strategy come back by itself when a token or a

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,10 +19,15 @@ import (
 	"github.com/libcluster-go/cluster/strategy/strategytest"
 )
 
+// The tests wait rather than work, so that more of them go side by side than there
+// are processors.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(envChild); dir != "" {
 		child(dir)
 		return
+	}
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

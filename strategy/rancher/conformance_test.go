@@ -1,6 +1,7 @@
 package rancher
 
 import (
+	"flag"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +17,14 @@ import (
 	"github.com/libcluster-go/cluster/strategy/strategytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests wait rather than work, so that more of them go side by side than there
+// are processors.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // says answers every request with the same.
 func says(status int, contentType, body string) http.HandlerFunc {

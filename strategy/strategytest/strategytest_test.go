@@ -3,6 +3,7 @@ package strategytest
 import (
 	"context"
 	"errors"
+	"flag"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +15,14 @@ import (
 	"github.com/libcluster-go/cluster"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests that go side by side wait rather than work, so there are more of them
+// than processors.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // interval is that of the strategies here. It is less than Harness.Quiet.
 const interval = 10 * time.Millisecond
