@@ -17,6 +17,7 @@ import (
 // TestCloseWhileConnecting: a call that is under way ends with the mesh, and
 // begins nothing after it.
 func TestCloseWhileConnecting(t *testing.T) {
+	t.Parallel()
 	b := listen(t, nil)
 	for i := range 100 {
 		a := listen(t, nil)
@@ -142,6 +143,7 @@ func (in *inbox) pending(subject string) []item {
 
 // TestCloseWhileStreaming: Dial and Accept end with the mesh, too.
 func TestCloseWhileStreaming(t *testing.T) {
+	t.Parallel()
 	for i := range 50 {
 		a, b := listen(t, nil), listen(t, nil)
 		connect(t, a, b)

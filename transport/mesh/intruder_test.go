@@ -155,6 +155,7 @@ func TestFramesOutOfTurn(t *testing.T) {
 
 // TestMaxPeersHoldsInACrowd: all have passed the handshake's own check.
 func TestMaxPeersHoldsInACrowd(t *testing.T) {
+	t.Parallel()
 	const crowd = 5
 	m := listen(t, func(c *Config) { insecurely(c); c.MaxPeers = 1 })
 	var checked, done sync.WaitGroup

@@ -110,6 +110,7 @@ func TestOutboxTakesTurns(t *testing.T) {
 // TestLargeAndSmallStayInOrder: messages of one subject, of which each may be
 // large or small, while links replace each other.
 func TestLargeAndSmallStayInOrder(t *testing.T) {
+	t.Parallel()
 	const messages = 400
 	sizes := []int{0, 10, 1000, 60_000, 70_000, 300_000, 10, 2_000_000}
 	window, failed := make(chan struct{}, 8), make(chan string, messages)
@@ -514,6 +515,7 @@ func FuzzArrivals(f *testing.F) {
 // TestWhatIsGivenUpIsToldFirst: whatever is sent, given up and urged, the receiver
 // never counts more open bytes than the sender.
 func TestWhatIsGivenUpIsToldFirst(t *testing.T) {
+	t.Parallel()
 	data := make([]byte, 16<<20)
 	for seed := range uint64(30) {
 		r := mathrand.New(mathrand.NewPCG(seed, 1))

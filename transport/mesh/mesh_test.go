@@ -1,9 +1,15 @@
+// Two nodes of these tests agree on a key by X25519 alone, as the handshakes are most
+// of what the tests cost. TestTwoNodesTalk is by the hybrid of the default as well.
+//
+//go:debug tlsmlkem=0
+
 package mesh
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
+	"flag"
 	"log/slog"
 	"net"
 	"strings"
@@ -16,7 +22,14 @@ import (
 	"github.com/libcluster-go/cluster/transport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Most of the tests that go side by side wait rather than work, so there are more of
+// them than processors.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const testSecret = "correct horse battery staple"
 
@@ -96,17 +109,23 @@ func nextDown(t *testing.T, events <-chan Event) PeerDown {
 }
 
 func TestTwoNodesTalk(t *testing.T) {
-	for _, insecure := range []bool{false, true} {
-		t.Run(fmt.Sprint("insecure ", insecure), func(t *testing.T) {
+	tests := []struct {
+		name   string
+		debug  string
+		change func(*Config)
+		curve  tls.CurveID // that the key is agreed on by; zero: there is none
+	}{
+		{"by default", "tlsmlkem=1", func(*Config) {}, tls.X25519MLKEM768},
+		{"as these tests do", "", func(*Config) {}, tls.X25519},
+		{"insecure", "", insecurely, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("GODEBUG", tt.debug)
 			got := make(chan Message, 1)
-			secure := func(c *Config) {
-				if insecure {
-					c.Secrets, c.Insecure = nil, true
-				}
-			}
-			a := listen(t, secure)
+			a := listen(t, tt.change)
 			b := listen(t, func(c *Config) {
-				secure(c)
+				tt.change(c)
 				c.Name, c.Meta = "bob", map[string]string{"zone": "z1"}
 				c.Handlers = map[string]Handler{"greet": func(_ context.Context, m Message) { got <- m }}
 			})
@@ -123,8 +142,21 @@ func TestTwoNodesTalk(t *testing.T) {
 			if p.Node != b.Self() || p.Node.Name() != "bob" || p.Meta["zone"] != "z1" || !p.Dialled || p.Instance != b.self.instance.String() {
 				t.Errorf("peer: %+v", p)
 			}
+			if curve := curveOf(a, b); curve != tt.curve {
+				t.Errorf("the key is agreed on by %s, want %s", curve, tt.curve)
+			}
 		})
 	}
+}
+
+// curveOf is what the key of a's link with b was agreed on by.
+func curveOf(a, b *Mesh) tls.CurveID {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c, ok := a.peers[b.self.instance].active.conn.(*tls.Conn); ok {
+		return c.ConnectionState().CurveID
+	}
+	return 0
 }
 
 func TestRefusals(t *testing.T) {

@@ -194,6 +194,7 @@ func TestRequestsRunSideBySide(t *testing.T) {
 // TestARequestOutlastsACrossing: links that replace each other lose no request
 // and no reply.
 func TestARequestOutlastsACrossing(t *testing.T) {
+	t.Parallel()
 	a := listen(t, nil)
 	b := listen(t, func(c *Config) {
 		c.Responders = map[string]Responder{"echo": func(_ context.Context, m Message) ([]byte, error) { return m.Data, nil }}

@@ -690,6 +690,7 @@ func TestRumoursAreBounded(t *testing.T) {
 // TestPursesOutliveTheirInformers: who links anew has what was left, and no
 // dials under way are forgotten; who has another place has a full one.
 func TestPursesOutliveTheirInformers(t *testing.T) {
+	t.Parallel()
 	w := newWhisper(t, 100)
 	dials, k := 0, 0
 	anew := func(from, place int, end func([]*rumour)) {
@@ -885,6 +886,7 @@ func (w *whisper) checkPurse(p *purse, open, waiting int) {
 // TestRandomRumours: whatever happens in whatever order, the counts agree with
 // what is there, and nothing is left when all is over.
 func TestRandomRumours(t *testing.T) {
+	t.Parallel()
 	const (
 		informers = 4
 		instances = 12

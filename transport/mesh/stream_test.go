@@ -499,6 +499,7 @@ func TestStreamsGoOnlyWhereAllowed(t *testing.T) {
 // TestNobodyOpensForAnother: a member, as whoever holds a stolen secret is, can't
 // open a stream in the name of another, though it knows all instances.
 func TestNobodyOpensForAnother(t *testing.T) {
+	t.Parallel()
 	a, b, thief := listen(t, nil), listen(t, nil), listen(t, nil)
 	connect(t, a, b)
 	connect(t, thief, a)
