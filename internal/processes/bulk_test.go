@@ -23,6 +23,7 @@ const bulkHeartbeat = time.Second
 // are answered, and one that is stopped for a moment isn't given up. One that is
 // stopped for good is, by its silence, in about DownAfter.
 func TestHeartbeatsBesideBulk(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, how string }{{"both ways", childPours}, {"one way", childIdles}} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := besideBulk(t, tt.how)

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,10 +23,16 @@ import (
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
+// The tests that go side by side wait rather than work, so there are more of them
+// than processors.
 func TestMain(m *testing.M) {
-	if !runChild() {
-		os.Exit(m.Run())
+	if runChild() {
+		return
 	}
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
 }
 
 const (

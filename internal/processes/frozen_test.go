@@ -26,6 +26,7 @@ func (c *child) freeze(t *testing.T, d time.Duration) {
 // lost. For 30: the others drop it, and when it wakes it blames nobody, and they
 // have it back.
 func TestFrozenNode(t *testing.T) {
+	t.Parallel()
 	const n = 20
 	children := make([]*child, n)
 	for i := range children {
