@@ -20,7 +20,6 @@ import (
 // queue is dropped and counted. But at night, a tenth of the minute holds as many
 // heartbeats.
 func TestSlowHandler(t *testing.T) {
-	t.Parallel()
 	scale := time.Duration(10)
 	if os.Getenv("CLUSTER_NIGHTLY") != "" {
 		scale = 1

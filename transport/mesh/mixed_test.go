@@ -12,7 +12,6 @@ import (
 // TestARequestBesideBulk: small requests while messages of 16 MiB stream both
 // ways are all answered, none takes long, and no heartbeat is missed.
 func TestARequestBesideBulk(t *testing.T) {
-	t.Parallel()
 	const size, heartbeat = 16 << 20, 200 * time.Millisecond
 	var bytes atomic.Int64
 	bulky := func(c *Config) {
