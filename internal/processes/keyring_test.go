@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
@@ -15,6 +16,7 @@ type keyring struct {
 	secrets []string
 	holders map[holder]struct{}
 	changes int
+	turns   atomic.Int64 // two for each change: when it begins and when it ends
 }
 
 // A holder is a node whose secrets change while it runs.
@@ -58,11 +60,24 @@ func (k *keyring) rotate(ctx context.Context) error {
 	return k.set(fresh)
 }
 
+// turn is where the changes of the secrets are. A child has no keyring.
+func (k *keyring) turn() int64 {
+	if k == nil {
+		return 0
+	}
+	return k.turns.Load()
+}
+
+// changedSince reports whether secrets were changing then, or have since.
+func (k *keyring) changedSince(turn int64) bool { return turn%2 == 1 || k.turn() != turn }
+
 func (k *keyring) set(secrets ...string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.secrets = secrets
 	k.changes++
+	k.turns.Add(1)
+	defer k.turns.Add(1)
 	var all []error
 	for h := range k.holders {
 		all = append(all, h.setSecrets(secrets))

@@ -22,7 +22,7 @@ type resident struct {
 }
 
 // settle links residents. Until the test ends, no link between them ends but by
-// Disconnect.
+// Disconnect, and none at all but those of the first.
 func settle(t *testing.T, ring *keyring) (all []*resident) {
 	t.Helper()
 	var nodes []transport.Node
@@ -32,12 +32,16 @@ func settle(t *testing.T, ring *keyring) (all []*resident) {
 		t.Cleanup(func() { r.close(); r.check(t) })
 	}
 	slices.Sort(nodes)
-	for _, r := range all {
+	for i, r := range all {
 		r.others = slices.DeleteFunc(slices.Clone(nodes), func(n transport.Node) bool { return n == r.m.Self() })
 		for _, n := range r.others {
 			if err := r.m.Connect(t.Context(), n); err != nil {
 				t.Fatal(err)
 			}
+		}
+		r.ring = ring
+		if i > 0 {
+			r.steady = slices.DeleteFunc(slices.Clone(r.others), func(n transport.Node) bool { return n == all[0].m.Self() })
 		}
 		go r.watch(r.m.Events(t.Context()))
 	}
