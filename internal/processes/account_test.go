@@ -74,7 +74,10 @@ func (t *talker) excused(n transport.Node, err error, rotated bool) bool {
 		return slices.Contains([]mesh.Code{mesh.CodeNoLink, mesh.CodeNoService, mesh.CodeOtherInstance, mesh.CodeLeft, mesh.CodeUnwanted}, refusal.Code)
 	}
 	_, network := errors.AsType[*net.OpError](err) // of a stream
-	gone := []error{mesh.ErrNoNode, mesh.ErrDown, mesh.ErrClosed, mesh.ErrProof, mesh.ErrHungUp, io.ErrUnexpectedEOF}
+	gone := []error{
+		mesh.ErrNoNode, mesh.ErrDown, mesh.ErrClosed, mesh.ErrProof, mesh.ErrHungUp,
+		io.ErrUnexpectedEOF, io.EOF, // a service ends with the streams that wait to be accepted
+	}
 	return network || slices.ContainsFunc(gone, func(target error) bool { return errors.Is(err, target) })
 }
 

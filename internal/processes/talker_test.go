@@ -234,7 +234,7 @@ func (t *talker) say(ctx context.Context, talk talk, done *atomic.Int64) {
 			t.givenUp.Add(1)
 		case ctx.Err() != nil && errors.Is(err, context.Canceled): // the talk is over
 		case !t.excused(n, err, t.ring.changedSince(turn)):
-			t.blame(fmt.Errorf("%s to %s: %w", talk.name, n, err))
+			t.blame(fmt.Errorf("%s to %s, which stays (%t): %w", talk.name, n, slices.Contains(t.steady, n), err))
 		}
 	}
 }
