@@ -126,7 +126,9 @@ type Config struct {
 	MaxHandshakes int
 
 	// MaxPeers bounds the peers, and what one peer may name of others. One more
-	// is refused with [CodeFull]. Zero means 4096.
+	// is refused with [CodeFull]. It also bounds the peers that are gone while
+	// messages of theirs wait for a handler: of one more, what waits is dropped.
+	// Zero means 4096.
 	MaxPeers int
 
 	// NoPeerExchange leaves it to the callers of Connect to find every node.

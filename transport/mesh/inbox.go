@@ -39,6 +39,8 @@ type inbox struct {
 	from  transport.Node
 	desks desks
 
+	given atomic.Bool // given up: what waits is dropped
+
 	mu     sync.Mutex
 	peer   *peer             // whose messages are taken; nil once none are. Set with the mesh's mu held, too
 	queues map[string]*queue // by subject; kept while there is a handler
@@ -58,15 +60,19 @@ func (m *Mesh) inboxOf(p *peer) *inbox {
 }
 
 // leaveOver keeps the inbox of a peer that goes down, if messages wait in it or may
-// come yet: of one that has left, all that it has said is taken. The caller holds
-// mu.
+// come yet: of one that has left, all that it has said is taken. It keeps MaxPeers
+// of them, since one host may come as ever new instances. The caller holds mu.
 func (m *Mesh) leaveOver(p *peer, reason Reason) {
 	maps.DeleteFunc(m.leftovers, func(_ instanceID, in *inbox) bool { return in.over() })
 	p.in.desks.takeFrom(nil)
 	if reason != ReasonLeft {
 		p.in.takeFrom(nil)
 	}
-	if !p.in.over() {
+	switch other := m.leftovers[p.hello.instance]; {
+	case p.in.over():
+	case other != nil || len(m.leftovers) >= m.cfg.MaxPeers: // other's node has another name
+		p.in.giveUp()
+	default:
 		m.leftovers[p.hello.instance] = p.in
 	}
 }
@@ -78,6 +84,22 @@ func (in *inbox) takeFrom(p *peer) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.peer = p
+}
+
+// giveUp drops what waits, and what comes yet. The calls that are under way go on.
+// The caller holds the mesh's mu.
+func (in *inbox) giveUp() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.peer = nil
+	in.given.Store(true)
+	for _, q := range in.queues {
+		for _, msg := range q.items {
+			q.bytes.Add(-int64(msg.size()))
+		}
+		in.lose(q.items)
+		q.items = nil
+	}
 }
 
 // over reports whether nothing waits, is handled, or is to come any more. The
@@ -178,7 +200,7 @@ func (in *inbox) deliver(subject, data []byte, held int, b *batch) {
 	if b.entry == nil || b.entry.handle == nil {
 		b.table = nil
 		in.m.large.give(held)
-		in.unhandled(subject)
+		in.unhandled(string(subject))
 		return
 	}
 	if b.items == nil {
@@ -191,10 +213,10 @@ func (in *inbox) deliver(subject, data []byte, held int, b *batch) {
 	}
 }
 
-func (in *inbox) unhandled(subject []byte) {
+func (in *inbox) unhandled(subject string) {
 	in.m.counts.unhandled.Add(1)
-	if left, ok := in.m.refusals.due("unhandled", string(subject), time.Now()); ok {
-		in.m.log.Warn("no handler for a message, dropping it", "subject", string(subject), "node", in.from, "repeated", left)
+	if left, ok := in.m.refusals.due("unhandled", subject, time.Now()); ok {
+		in.m.log.Warn("no handler for a message, dropping it", "subject", subject, "node", in.from, "repeated", left)
 	}
 }
 
@@ -341,9 +363,14 @@ func (in *inbox) runOn(q *queue, c *course) (done bool) {
 			}
 			c.at++
 			q.bytes.Add(-int64(i.size()))
-			if handle := q.handler(in.m); handle != nil {
+			switch handle := q.handler(in.m); {
+			case in.given.Load():
+				in.m.counts.dropped.Add(1)
+			case handle != nil:
 				msg = Message{From: in.from, Subject: q.entry.subject, Data: i.data}
 				handle(in.m.ctx, msg)
+			case in.m.ctx.Err() == nil:
+				in.unhandled(q.entry.subject)
 			}
 			in.m.large.give(held)
 		}

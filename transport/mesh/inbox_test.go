@@ -147,3 +147,135 @@ func TestAReaderThatComesLate(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsLeftOverIsBounded: of a host that comes and goes as ever new instances,
+// whose messages a handler is too slow for.
+func TestWhatIsLeftOverIsBounded(t *testing.T) {
+	const kept, instances, each = 2, 6, 3
+	tests := []struct {
+		name string
+		end  func(x, m *Mesh)
+	}{
+		{"they leave", func(x, _ *Mesh) { _ = x.Close() }},
+		{"they are disconnected", func(x, m *Mesh) { _ = m.Disconnect(context.Background(), x.Self()) }},
+		{"they are lost", func(x, _ *Mesh) {
+			_ = x.listener.Close()
+			breakLinks(x)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net, calls := newFakeNet(), newTally()
+				m := net.listen(t, 0, func(c *Config) {
+					c.MaxPeers, c.ForgetAfter = kept, -1
+					c.Handlers = map[string]Handler{"s": calls.handle}
+				})
+				for range instances {
+					x := net.listen(t, 1, func(c *Config) { c.ForgetAfter = -1 })
+					connect(t, x, m)
+					for range each {
+						if err := x.Send(t.Context(), m.Self(), "s", make([]byte, 2*maxWhole)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					synctest.Wait()
+					tt.end(x, m)
+					_ = x.Close()
+					time.Sleep(2 * partTimeout)
+				}
+				m.mu.Lock()
+				left := len(m.leftovers)
+				m.mu.Unlock()
+				if n := m.Stats().Dropped; left != kept || n != (instances-kept)*(each-1) {
+					t.Errorf("%d inboxes are kept and %d messages dropped, want %d and %d", left, n, kept, (instances-kept)*(each-1))
+				}
+				close(calls.hold)
+				synctest.Wait()
+				if got, _ := calls.sofar(); len(got) != instances+kept*(each-1) || m.large.used.Load() != 0 {
+					t.Errorf("%d messages are handled, and %d bytes of ReceiveLarge are held", len(got), m.large.used.Load())
+				}
+			})
+		})
+	}
+}
+
+// TestWhoComesAsAnother that is gone neither takes over nor replaces what that one
+// has left.
+func TestWhoComesAsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := newTally()
+		m := newFakeNet().listen(t, 0, func(c *Config) { c.Handlers = map[string]Handler{"s": calls.handle} })
+		for _, h := range []*hello{
+			{node: "a:1", instance: instanceID{1}},
+			{node: "liar:1", instance: instanceID{1}},
+			{node: "a:1", instance: instanceID{1}},
+		} {
+			m.mu.Lock()
+			p := &peer{m: m, hello: h}
+			p.in = m.inboxOf(p)
+			m.mu.Unlock()
+			for _, n := range []string{"1", "2"} {
+				read := batch{peer: p}
+				p.in.deliver([]byte("s"), []byte(string(h.node)+" "+n), 0, &read)
+				p.in.flush(&read)
+				synctest.Wait() // the handler has the first, the second waits
+			}
+			m.mu.Lock()
+			m.leaveOver(p, ReasonLost)
+			m.mu.Unlock()
+		}
+		close(calls.hold)
+		synctest.Wait()
+		got, _ := calls.sofar()
+		slices.Sort(got)
+		if want := []string{"a:1 1", "a:1 1", "a:1 2", "a:1 2", "liar:1 1"}; !slices.Equal(got, want) || m.Stats().Dropped != 1 {
+			t.Errorf("%q are handled and %d are dropped, want %q and 1", got, m.Stats().Dropped, want)
+		}
+	})
+}
+
+// TestUnhandledOnesAreCounted: those, too, that waited when the handler was removed;
+// not those of a mesh that is closed.
+func TestUnhandledOnesAreCounted(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(t *testing.T, m *Mesh)
+		want int64
+	}{
+		{"the handler is removed", func(t *testing.T, m *Mesh) {
+			t.Helper()
+			if err := m.Handle("s", nil); err != nil {
+				t.Error(err)
+			}
+		}, 5},
+		{"the mesh is closed", func(t *testing.T, m *Mesh) {
+			t.Helper()
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net, calls := newFakeNet(), newTally()
+				m := net.listen(t, 0, func(c *Config) { c.Handlers = map[string]Handler{"s": calls.handle} })
+				x := net.listen(t, 1, nil)
+				connect(t, x, m)
+				for range 1 + 5 {
+					if err := x.Send(t.Context(), m.Self(), "s", nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				tt.end(t, m)
+				close(calls.hold)
+				synctest.Wait()
+				if got, _ := calls.sofar(); len(got) != 1 || m.Stats().Unhandled != tt.want {
+					t.Errorf("%d are handled and %d counted as unhandled, want 1 and %d", len(got), m.Stats().Unhandled, tt.want)
+				}
+			})
+		})
+	}
+}

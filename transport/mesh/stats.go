@@ -8,10 +8,11 @@ type Stats struct {
 	// Handshakes are the links that it has dialled and that both sides proved.
 	Handshakes int64
 	// Dropped are messages of peers for which there was no room, in
-	// Config.ReceiveQueue or Config.ReceiveLarge, or which were read too late: their
-	// peer was down.
+	// Config.ReceiveQueue or Config.ReceiveLarge, or which came or waited too
+	// long after their peer was down.
 	Dropped int64
-	// Unhandled are messages of peers to subjects that have no [Handler].
+	// Unhandled are messages of peers to subjects that have no [Handler], or had
+	// none any more when it was their turn.
 	Unhandled int64
 	// Overloaded are requests of peers that were refused with [ErrOverloaded].
 	Overloaded int64
