@@ -126,22 +126,47 @@ func (in *inbox) over() bool {
 // handler's goroutine may have had no chance yet.
 const yieldEvery = 32 << 10
 
-// itemBuffers is where the room for messages waits that no queue needs now.
-type itemBuffers struct{ pool sync.Pool }
+// itemBuffers is where the room for messages waits that no queue needs now: large
+// ones, and small ones for a few messages, since each subject of each peer may have
+// some that wait.
+type itemBuffers struct{ small, large sync.Pool }
 
-type itemBuffer [2 * yieldEvery / itemHeader]item
+type (
+	smallItems [16]item
+	largeItems [yieldEvery / itemHeader]item
+)
 
-func (p *itemBuffers) get() []item {
-	if b, ok := p.pool.Get().(*itemBuffer); ok {
+// grow returns b, or what has its messages and, if a buffer has it, room for n more.
+func (p *itemBuffers) grow(b []item, n int) []item {
+	if len(b)+n <= cap(b) || cap(b) >= len(largeItems{}) {
+		return b
+	}
+	bigger := append(p.get(len(b)+n), b...)
+	clear(b)
+	p.put(b)
+	return bigger
+}
+
+func (p *itemBuffers) get(n int) []item {
+	if n <= len(smallItems{}) {
+		if b, ok := p.small.Get().(*smallItems); ok {
+			return b[:0]
+		}
+		return new(smallItems)[:0]
+	}
+	if b, ok := p.large.Get().(*largeItems); ok {
 		return b[:0]
 	}
-	return new(itemBuffer)[:0]
+	return new(largeItems)[:0]
 }
 
 // put takes room back, unless it is of another size.
 func (p *itemBuffers) put(b []item) {
-	if cap(b) == len(itemBuffer{}) {
-		p.pool.Put((*itemBuffer)(b[:cap(b)]))
+	switch cap(b) {
+	case len(smallItems{}):
+		p.small.Put((*smallItems)(b[:cap(b)]))
+	case len(largeItems{}):
+		p.large.Put((*largeItems)(b[:cap(b)]))
 	}
 }
 
@@ -203,8 +228,8 @@ func (in *inbox) deliver(subject, data []byte, held int, b *batch) {
 		in.unhandled(string(subject))
 		return
 	}
-	if b.items == nil {
-		b.items = in.m.items.get()
+	if len(b.items) == cap(b.items) {
+		b.items = in.m.items.grow(b.items, 1)
 	}
 	msg := item{data: data, held: held}
 	b.items = append(b.items, msg)
@@ -256,7 +281,7 @@ func (in *inbox) put(b *batch) (before, after int) {
 	if q.items == nil {
 		q.items = b.items
 	} else {
-		q.items = append(q.items, b.items...)
+		q.items = append(in.m.items.grow(q.items, len(b.items)), b.items...)
 		clear(b.items)
 		in.m.items.put(b.items)
 	}

@@ -279,3 +279,30 @@ func TestUnhandledOnesAreCounted(t *testing.T) {
 		})
 	}
 }
+
+// TestFewMessagesTakeLittleRoom: each subject of each peer may have some that wait,
+// whose handler is slow.
+func TestFewMessagesTakeLittleRoom(t *testing.T) {
+	release, called := make(chan struct{}), make(chan struct{}, 1000)
+	defer close(release)
+	m := listen(t, func(c *Config) {
+		c.Handlers = map[string]Handler{"s": func(context.Context, Message) { called <- struct{}{}; <-release }}
+	})
+	in := inbox{m: m, from: "a:1"}
+	var read batch
+	for _, step := range []struct{ messages, most int }{{1, 0}, {1, len(smallItems{})}, {200, len(largeItems{})}} {
+		for range step.messages {
+			in.deliver([]byte("s"), nil, 0, &read)
+		}
+		in.flush(&read)
+		if step.most == 0 {
+			<-called // and takes no more
+			continue
+		}
+		in.mu.Lock()
+		if room := cap(in.queues["s"].items); room > step.most {
+			t.Errorf("there is room for %d, want at most %d", room, step.most)
+		}
+		in.mu.Unlock()
+	}
+}
