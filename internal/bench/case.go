@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -74,25 +75,41 @@ func cases(s sizes) []benchCase {
 	return append(all, talkingCases(s)...)
 }
 
-// measure runs the cases in turn, so many rounds, and says what it does.
-func measure(ctx context.Context, all []benchCase, rounds int, say func(string)) ([]result, error) {
+// measure runs the cases in turn, so many rounds, and says what it does. After each
+// round it has report write all readings so far. A case that fails is left out of its
+// round; the error joins those of all that did.
+func measure(ctx context.Context, all []benchCase, rounds int, say func(string), report func(r *report, end bool) error) error {
 	results := make([][]result, len(all))
 	for i, c := range all {
 		results[i] = newResults(c)
 	}
+	var failed []error
 	for round := range rounds {
 		for i, c := range all {
+			if ctx.Err() != nil {
+				break
+			}
 			say(fmt.Sprintf("round %d of %d: %s", round+1, rounds, c.name))
 			readings, err := c.run(ctx, round)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.name, err)
+				err = fmt.Errorf("round %d: %s: %w", round+1, c.name, err)
+				say(err.Error())
+				failed = append(failed, err)
+				continue
 			}
 			for j, r := range readings {
 				results[i][j].add(r)
 			}
 		}
+		end := round+1 == rounds || ctx.Err() != nil
+		if err := report(newReport(slices.Concat(results...), round+1), end); err != nil {
+			return errors.Join(append(failed, err)...)
+		}
+		if end {
+			break
+		}
 	}
-	return slices.Concat(results...), nil
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 // inTurn runs one after the other, ours first; in odd rounds the other way

@@ -62,7 +62,7 @@ type row struct {
 	Metric   string `json:"metric"`
 	Unit     unit   `json:"unit"`
 
-	Ours   []float64 `json:"ours"` // by round
+	Ours   []float64 `json:"ours"` // by round; without those in which it failed
 	Peer   string    `json:"peer,omitempty"`
 	Theirs []float64 `json:"theirs,omitempty"`
 
@@ -104,10 +104,13 @@ type report struct {
 	Rows   []row  `json:"results"`
 }
 
+// newReport leaves out what could be measured in no round.
 func newReport(results []result, rounds int) *report {
 	r := &report{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Rounds: rounds}
 	for _, x := range results {
-		r.Rows = append(r.Rows, x.row())
+		if len(x.ours) > 0 {
+			r.Rows = append(r.Rows, x.row())
+		}
 	}
 	return r
 }
