@@ -30,28 +30,28 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout)) }
 
+// Options are what the command line says.
+type options struct {
+	name  string // of the one node to be; empty for the show
+	dir   string
+	limit time.Duration
+}
+
 // run is the program without its exit, whose code it returns.
 func run(args []string, out io.Writer) int {
-	flags := flag.NewFlagSet("grpc", flag.ContinueOnError)
-	name := flags.String("serve", "", "be only the node of this `name`, until the input ends or Ctrl-C")
-	dir := flags.String("dir", "", "where the nodes of this machine find each other (default: a folder of the user's)")
-	limit := flags.Duration("timeout", 10*time.Second, "how long each step may take")
-	switch err := flags.Parse(args); {
+	o, err := parse(args)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
 		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(os.Stderr, "grpc: there are no arguments beside flags, and %q is given; -help lists the flags\n", flags.Arg(0))
-		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var err error
-	if *name != "" {
-		err = serve(ctx, *name, *dir)
+	if o.name != "" {
+		err = serve(ctx, o.name, o.dir)
 	} else {
-		err = show(ctx, out, *limit)
+		err = show(ctx, out, o.limit)
 	}
 	switch {
 	case err == nil:
@@ -63,6 +63,35 @@ func run(args []string, out io.Writer) int {
 		fmt.Fprintln(os.Stderr, "grpc:", err)
 		return 1
 	}
+}
+
+// parse has printed what is wrong when it returns an error.
+func parse(args []string) (o options, err error) {
+	flags := flag.NewFlagSet("grpc", flag.ContinueOnError)
+	flags.StringVar(&o.name, "serve", "", "be only the node of this `name`, until the input ends or Ctrl-C")
+	flags.StringVar(&o.dir, "dir", "", "where that node finds those of this machine (default: a folder of the user's)")
+	flags.DurationVar(&o.limit, "timeout", 10*time.Second, "how long each step of the show may take")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case flags.NArg() > 0:
+		err = fmt.Errorf("there are no arguments beside flags, and %q is given; -help lists the flags", flags.Arg(0))
+	case given["serve"] && o.name == "":
+		err = errors.New("-serve is empty; want the node's name, or no -serve for the show")
+	case given["dir"] && !given["serve"]:
+		err = errors.New("-dir is only for -serve, which is not set: the show makes a folder of its own")
+	case given["timeout"] && given["serve"]:
+		err = errors.New("-timeout is only for the show, and -serve is set: leave one of them out")
+	case o.limit <= 0:
+		err = fmt.Errorf("-timeout is %s; want a positive one, such as 10s", o.limit)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "grpc:", err)
+	}
+	return o, err
 }
 
 // serve is a node until ctx is done or the input ends.

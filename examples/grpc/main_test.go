@@ -51,19 +51,25 @@ func TestAStepThatFailsIsNamed(t *testing.T) {
 
 func TestExitCodes(t *testing.T) {
 	tests := []struct {
-		name, args string
-		code       int
+		name string
+		args []string
+		code int
 	}{
-		{"help", "-help", 0},
-		{"an unknown flag", "-servant ann", 2},
-		{"an argument", "ann", 2},
-		{"no secret", "-serve ann", 1},
-		{"no time", "-timeout 1ns", 1},
+		{"help", []string{"-help"}, 0},
+		{"an unknown flag", []string{"-servant", "ann"}, 2},
+		{"an argument", []string{"ann"}, 2},
+		{"a node without a name", []string{"-serve", ""}, 2},
+		{"a folder for the show", []string{"-dir", "nodes"}, 2},
+		{"a time for a node", []string{"-serve", "ann", "-timeout", "1s"}, 2},
+		{"a time of nothing", []string{"-timeout", "0"}, 2},
+		{"a time before now", []string{"-timeout", "-3s"}, 2},
+		{"no secret", []string{"-serve", "ann"}, 1},
+		{"too little time", []string{"-timeout", "1ns"}, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("CLUSTER_SECRET", "")
-			if code := run(strings.Fields(tt.args), new(bytes.Buffer)); code != tt.code {
+			if code := run(tt.args, new(bytes.Buffer)); code != tt.code {
 				t.Errorf("exit code %d; want %d", code, tt.code)
 			}
 		})

@@ -49,10 +49,17 @@ func newChat(m *mesh.Mesh, show func(line string)) *chat {
 	return &chat{mesh: m, topics: topics{m}, show: show, rooms: map[string]map[cluster.Node]bool{}}
 }
 
-// join enters a room, and says so to whom is there.
-func (c *chat) join(ctx context.Context, room string) error {
+func checkRoom(room string) error {
 	if room == "" || len(room) > maxRoom || strings.ContainsFunc(room, func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' || r == ']' }) {
 		return fmt.Errorf("the room %.70q: want a name of 1 to %d bytes, without spaces and ]", room, maxRoom)
+	}
+	return nil
+}
+
+// join enters a room, and says so to whom is there.
+func (c *chat) join(ctx context.Context, room string) error {
+	if err := checkRoom(room); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	_, joined := c.rooms[room]

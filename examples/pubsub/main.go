@@ -98,10 +98,23 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.rooms = strings.Split(*room, ",")
-	if flags.NArg() > 0 {
-		err := fmt.Errorf("there are no arguments beside flags, and %q is given; -help lists the flags", flags.Arg(0))
-		fmt.Fprintln(os.Stderr, "pubsub:", err)
-		return o, err
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var err error
+	switch {
+	case flags.NArg() > 0:
+		err = fmt.Errorf("there are no arguments beside flags, and %q is given; -help lists the flags", flags.Arg(0))
+	case o.demo && (given["name"] || given["room"] || given["dir"]):
+		err = errors.New("-name, -room and -dir are only for a chat, and -demo is set: it has its own")
+	case given["timeout"] && !o.demo:
+		err = errors.New("-timeout is only for the demo, and -demo is not set")
+	case o.limit <= 0:
+		err = fmt.Errorf("-timeout is %s; want a positive one, such as 10s", o.limit)
+	case !o.demo:
+		err = o.check()
 	}
-	return o, nil
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pubsub:", err)
+	}
+	return o, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -58,9 +59,18 @@ func TestExitCodes(t *testing.T) {
 		{"help", []string{"-help"}, 0},
 		{"an unknown flag", []string{"-rooms", "go"}, 2},
 		{"an argument", []string{"ann"}, 2},
-		{"no room", []string{"-room", "", "-dir", t.TempDir()}, 1},
-		{"a bad room", []string{"-room", "go,a b", "-dir", t.TempDir()}, 1},
-		{"a bad name", []string{"-name", "a b", "-dir", t.TempDir()}, 1},
+		{"no room", []string{"-room", "", "-dir", t.TempDir()}, 2},
+		{"a bad room", []string{"-room", "go,a b", "-dir", t.TempDir()}, 2},
+		{"a bad name", []string{"-name", "a b", "-dir", t.TempDir()}, 2},
+		{"a name of two", []string{"-name", "x@y", "-dir", t.TempDir()}, 2},
+		{"no name", []string{"-name", "", "-dir", t.TempDir()}, 2},
+		{"a name for the demo", []string{"-demo", "-name", "ann"}, 2},
+		{"a room for the demo", []string{"-demo", "-room", "go"}, 2},
+		{"a folder for the demo", []string{"-demo", "-dir", t.TempDir()}, 2},
+		{"a time for a chat", []string{"-timeout", "3s", "-dir", t.TempDir()}, 2},
+		{"a time of nothing", []string{"-demo", "-timeout", "0"}, 2},
+		{"a time before now", []string{"-demo", "-timeout", "-3s"}, 2},
+		{"no folder can be there", []string{"-dir", filepath.Join(os.Args[0], "chats")}, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/strategy/local"
+	"github.com/libcluster-go/cluster/transport"
 	"github.com/libcluster-go/cluster/transport/mesh"
 )
 
@@ -23,6 +24,19 @@ type settings struct {
 	name  string
 	rooms []string
 	dir   string // where the chats of this machine find each other, and their secret
+}
+
+// check refuses what others couldn't be told.
+func (s *settings) check() error {
+	if _, err := transport.ParseNode(s.name + "@localhost:1"); err != nil {
+		return fmt.Errorf("-name is %.70q: want what can be the name of a node: %w", s.name, err)
+	}
+	for _, room := range s.rooms {
+		if err := checkRoom(room); err != nil {
+			return fmt.Errorf("-room: %w", err)
+		}
+	}
+	return nil
 }
 
 // talk is a chat of this machine, until ctx is done or the console ends.

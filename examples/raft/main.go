@@ -76,9 +76,19 @@ func parse(args []string) (s settings, limit time.Duration, err error) {
 	if err := flags.Parse(args); err != nil {
 		return s, limit, err
 	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	switch {
 	case flags.NArg() > 0:
 		err = fmt.Errorf("there are no arguments beside flags, and %q is given; -help lists the flags", flags.Arg(0))
+	case given["name"] && s.name == "":
+		err = errors.New("-name is empty; want the node's name, or no -name for the show")
+	case !given["name"] && (given["dir"] || given["expect"] || given["registry"]):
+		err = errors.New("-dir, -expect and -registry are only for one node, and -name, which names it, is not set")
+	case given["name"] && given["timeout"]:
+		err = errors.New("-timeout is only for the show, and -name is set: leave one of them out")
+	case limit <= 0:
+		err = fmt.Errorf("-timeout is %s; want a positive one, such as 10s", limit)
 	case s.name != "" && s.dir == "":
 		err = errors.New("-name is set and -dir is not: name a folder for the log, the same at each start of that node")
 	case s.expect < 0:

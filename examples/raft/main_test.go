@@ -59,9 +59,16 @@ func TestExitCodes(t *testing.T) {
 		{"an unknown flag", "-expected 3", 2},
 		{"an argument", "a", 2},
 		{"no folder", "-name a", 2},
-		{"less than nobody", "-expect -1", 2},
+		{"less than nobody", "-name a -dir a -expect -1", 2},
+		{"a node without a name", "-name= -dir a", 2},
+		{"a number for the show", "-expect 3", 2},
+		{"a folder for the show", "-dir a", 2},
+		{"a registry for the show", "-registry a", 2},
+		{"a time for a node", "-name a -dir a -timeout 1s", 2},
+		{"a time of nothing", "-timeout 0", 2},
+		{"a time before now", "-timeout -3s", 2},
 		{"no secret", "-name a -dir " + t.TempDir(), 1},
-		{"no time", "-timeout 1ns", 1},
+		{"too little time", "-timeout 1ns", 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
