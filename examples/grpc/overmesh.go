@@ -8,8 +8,10 @@ import (
 	"github.com/libcluster-go/cluster"
 	"github.com/libcluster-go/cluster/transport/mesh"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
 )
 
 // scheme is that of the targets which stand for all nodes of the mesh.
@@ -44,7 +46,23 @@ func dialMesh(m *mesh.Mesh, service string) (*grpc.ClientConn, error) {
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // a stream is encrypted, and both its ends have proved themselves
 		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithUnaryInterceptor(again),
 	)
+}
+
+// cutOff is how often a call is made whose answer had begun.
+const cutOff = 3
+
+// again makes a call again if the node dies over its answer: once that has begun,
+// gRPC's own retry policy leaves the call alone. It is for calls that may be made
+// twice, too.
+func again(ctx context.Context, method string, req, reply any, client *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
+	for range cutOff {
+		if err = call(ctx, method, req, reply, client, opts...); status.Code(err) != codes.Unavailable || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // A builder makes the resolvers of clients, which call it.

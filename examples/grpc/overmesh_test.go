@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libcluster-go/cluster/transport/mesh"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
@@ -224,5 +225,31 @@ func TestANodeThatDoesNotServeIsLeftOut(t *testing.T) {
 	client := greeterpb.NewGreeterClient(conn)
 	for range 10 {
 		greet(t, client, "a")
+	}
+}
+
+// TestAgain: a call whose answer was cut off is made again, and no other.
+func TestAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		codes []codes.Code // of one call after the other
+		want  codes.Code
+		calls int
+	}{
+		{"answered", []codes.Code{codes.OK}, codes.OK, 1},
+		{"cut off once", []codes.Code{codes.Unavailable, codes.OK}, codes.OK, 2},
+		{"cut off each time", []codes.Code{codes.Unavailable, codes.Unavailable, codes.Unavailable}, codes.Unavailable, 3},
+		{"refused", []codes.Code{codes.InvalidArgument}, codes.InvalidArgument, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			calls := 0
+			err := again(t.Context(), "m", nil, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
+				calls++
+				return status.Error(tt.codes[calls-1], "as told")
+			})
+			if status.Code(err) != tt.want || calls != tt.calls {
+				t.Errorf("%v after %d calls, want %s after %d", err, calls, tt.want, tt.calls)
+			}
+		})
 	}
 }
