@@ -357,7 +357,9 @@ func TestFormsWithOneHandshakeAPair(t *testing.T) {
 	const n = 50
 	meshes := make([]*Mesh, n)
 	for i := range meshes {
-		meshes[i] = listen(t, func(c *Config) { c.HandshakeTimeout = 3 * patience })
+		meshes[i] = listen(t, func(c *Config) { // a busy machine is nobody's silence
+			c.HandshakeTimeout, c.Heartbeat, c.DownAfter = 3*patience, 3*patience, 6*patience
+		})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
